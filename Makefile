@@ -1,0 +1,98 @@
+# The bitnet toolkit.
+#
+# Targets
+#   make                 all programs, in build/
+#   make check           every test; one line per suite, then "N passed, N failed, N skipped"
+#   make lint            clang-format, cppcheck and clang-tidy
+#   make install         programs, manual pages and the default model, below DESTDIR/PREFIX
+#   make uninstall       removes what install put there
+#   make clean           removes build/
+#   make help            this text
+#
+# Variables
+#   PREFIX=/usr/local    where to install           DESTDIR=  staging directory in front of it
+#   CC=cc  CFLAGS='-O2 -g'                          the compiler and its optimisation flags
+#   SANITIZE=address,undefined                      builds in build/san-...; use with check
+#   VALGRIND=1                                      with check: the subset of tests under valgrind
+#   WERROR=1                                        warnings are errors
+#   CUDA=auto|0|1                                   the CUDA kernels, when nvcc is found
+#
+# One file, not recursive: every .c in cmd/ is a program, lib/ and kernels/ make libcommon.a, every
+# tests/unit_*.c a test program.
+
+VERSION = 0.1.0
+PREFIX ?= /usr/local
+DESTDIR ?=
+CC ?= cc
+AR ?= ar
+PKG_CONFIG ?= pkg-config
+CFLAGS ?= -O2 -g
+
+ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
+BUILD ?= build$(if $(SANITIZE),/san-$(subst $(comma),-,$(SANITIZE)))$(if $(filter-out $(shell uname -m),$(ARCH)),/$(ARCH))
+comma := ,
+
+PACKAGES = libpcre2-8 jansson openblas libxxhash
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
+PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null || echo -lpcre2-8 -ljansson -lopenblas -lxxhash)
+
+WARN = -Wall -Wextra -Wshadow -Wconversion $(if $(WERROR),-Werror)
+# Contraction would make a result depend on which compiler fused which product: kernels that want
+# fused multiply-adds say so.
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DBITNET_VERSION='"$(VERSION)"' \
+	-DBITNET_SHARE='"$(PREFIX)/share/bitnet"' \
+	-ffp-contract=off -fno-omit-frame-pointer -Ilib -Ikernels $(PKG_CFLAGS) $(WARN) $(CFLAGS) \
+	$(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
+LDLIBS = $(PKG_LIBS) -lpthread -lm -ldl
+ALL_LDFLAGS = $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
+
+# Each instruction set is compiled with its own flags and chosen at run time.
+KERNEL_SETS = scalar
+ifneq ($(filter x86_64 amd64,$(ARCH)),)
+KERNEL_SETS += avx2 avx512
+endif
+ifneq ($(filter aarch64 arm64,$(ARCH)),)
+KERNEL_SETS += neon
+endif
+FLAGS_avx2 = -mavx2 -mfma -mf16c
+FLAGS_avx512 = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi
+FLAGS_neon = -march=armv8.2-a+dotprod+fp16
+
+PROGRAMS := $(patsubst cmd/%.c,$(BUILD)/%,$(wildcard cmd/*.c))
+LIB_SRC := $(wildcard lib/*.c kernels/*.c) $(foreach s,$(KERNEL_SETS),$(wildcard kernels/$(s)/*.c))
+LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
+UNITS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit_*.c tests/kernels.c))
+MAN := $(wildcard man/*.[1-8])
+
+all: $(PROGRAMS)
+
+$(BUILD)/libcommon.a: $(LIB_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(foreach s,$(KERNEL_SETS),$(eval $(BUILD)/obj/kernels/$(s)/%.o: SET_FLAGS = $$(FLAGS_$(s))))
+$(BUILD)/obj/kernels/%.o: ALL_CFLAGS += -DKERNEL_SETS_$(ARCH)
+
+$(BUILD)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(SET_FLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/bitnet-%: $(BUILD)/obj/cmd/bitnet-%.o $(BUILD)/libcommon.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libcommon.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+check: all $(UNITS)
+	@scripts/run-tests "$(BUILD)"
+
+clean:
+	rm -rf build
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//; p' Makefile
+
+.PHONY: all check clean help
+.SECONDARY:
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

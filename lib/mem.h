@@ -1,0 +1,51 @@
+/*
+ * Tagged, counted allocation: every block that the toolkit owns is taken here
+ * (or from an arena or a pool, which take their memory here), so that what is
+ * held can be told by purpose.
+ */
+#ifndef MEM_H
+#define MEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "err.h"
+
+/* The purpose of a block.  Names: mem_tag_name(). */
+enum mem_tag {
+	MEM_OTHER = 0,
+	MEM_WEIGHTS,    /* tensor data that was copied or repacked (mapped files do not count) */
+	MEM_KV,         /* KV cache */
+	MEM_ACTIVATION, /* buffers of the forward pass */
+	MEM_SCRATCH,    /* per-thread work space */
+	MEM_VOCAB,      /* tokenizer tables */
+	MEM_IO,         /* file headers, prompts, output buffers */
+	MEM_TAGS
+};
+
+/* "weights", "kv", ... */
+const char *mem_tag_name(enum mem_tag tag);
+
+/* Takes bytes (0 is allowed: a unique pointer), 16-byte aligned, not zeroed.
+ * The caller owns the block and ends it with mem_free.  NULL with status 2 and the
+ * size in the text when there is no memory. */
+void *mem_alloc(enum mem_tag tag, size_t bytes, struct err *e);
+
+/* count * size bytes, zeroed; the product is checked. */
+void *mem_calloc(enum mem_tag tag, size_t count, size_t size, struct err *e);
+
+/* Grows or shrinks p (NULL: a new block) to count * size bytes, checked; on failure
+ * NULL, and p is untouched. */
+void *mem_realloc(enum mem_tag tag, void *p, size_t count, size_t size, struct err *e);
+
+/* A copy of n bytes with a NUL behind it. */
+char *mem_strndup(enum mem_tag tag, const char *s, size_t n, struct err *e);
+
+/* Ends a block of any of the above; NULL is allowed. */
+void mem_free(void *p);
+
+/* Bytes asked for and not yet ended, by tag, and the most that ever were at once. */
+uint64_t mem_live(enum mem_tag tag);
+uint64_t mem_peak(enum mem_tag tag);
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * A pool of workers that run one function together and meet at barriers.  Results must not
+ * depend on how many there are: work is split so that each output element has one writer.
+ */
+#ifndef THREADS_H
+#define THREADS_H
+
+#include <stddef.h>
+
+#include "err.h"
+
+struct threads; /* private */
+
+/* Cores that this process may use: affinity mask, capped by the cgroup's CPU quota
+ * (v2 cpu.max up the tree, v1 cfs quota), rounded up; at least 1. */
+int threads_available(void);
+
+/* Bytes of stack of each worker that is started (count - 1 of them). */
+#define THREADS_STACK (256 * 1024)
+
+/* Starts count - 1 workers (the caller is the other one).  Owner: the caller. */
+int threads_start(struct threads **t, int count, struct err *e);
+void threads_stop(struct threads *t); /* NULL is allowed */
+int threads_count(const struct threads *t);
+
+/* Runs fn(arg, i, count) on every thread, i = 0 on the caller, and returns when all are done. */
+void threads_run(struct threads *t, void (*fn)(void *arg, int i, int count), void *arg);
+
+/* Inside fn: waits until all threads are here (spins briefly, then sleeps). */
+void threads_barrier(struct threads *t);
+
+/* The part of n units, in multiples of step, that thread i of count does: [*first, *last). */
+void threads_split(size_t n, size_t step, int i, int count, size_t *first, size_t *last);
+
+#endif
