@@ -1,0 +1,175 @@
+#include "plan.h"
+
+#include <string.h>
+
+#include "fmt.h"
+#include "threads.h"
+
+#define HUGE_PAGE (UINT64_C(2) << 20)
+
+uint64_t plan_kv_row(enum dtype t, uint32_t n)
+{
+	return dtype_row_bytes(t, n);
+}
+
+static uint64_t round_up(uint64_t n, uint64_t step)
+{
+	return (n + step - 1) / step * step;
+}
+
+static uint64_t max2(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/*
+ * What one ubatch of U tokens needs, in bytes, rounded as arena_take rounds:
+ *   x       (U, n_embd)                    residual stream
+ *   h       (U, max(n_embd, heads))        normed input; attention output
+ *   qkv     (U, q + k + v values)          projections before the cache takes k and v
+ *   gate,up (U, n_ff)                      feed-forward; gate becomes their product
+ *   out     (U, n_embd)                    float products before they are added to x
+ *   hidden  (U, n_embd)                    normed final states, kept for the head
+ *   q8      (U, widest input)              int8 activations, with scale and sums per token
+ *   rope    (U, n_rot)                     cosines, then sines
+ */
+void plan_buffers(struct plan_buffers *b, const struct arch *a, uint32_t ubatch)
+{
+	uint64_t n = ubatch, f = sizeof(float);
+	uint64_t heads = (uint64_t)a->n_head * max2(a->dim_k, a->dim_v);
+	uint64_t qkv =
+	    (uint64_t)a->n_head * a->dim_k + (uint64_t)a->n_head_kv * (a->dim_k + a->dim_v);
+
+	memset(b, 0, sizeof *b);
+	b->f_stride = round_up(max2(a->n_embd, heads), 64);
+	b->stride = round_up(max2(max2(a->n_embd, heads), a->n_ff), 64);
+	b->stride256 = round_up(b->stride, 256) / 256;
+	b->x = arena_round(n * round_up(a->n_embd, 64) * f);
+	b->h = arena_round(n * b->f_stride * f);
+	b->qkv = arena_round(n * round_up(qkv, 64) * f);
+	b->gate = arena_round(n * round_up(a->n_ff, 64) * f);
+	b->up = b->gate;
+	b->out = b->x;
+	b->hidden = b->x;
+	b->q8 = arena_round(n * b->stride);
+	b->q8_scale = arena_round(n * f);
+	b->q8_sum = arena_round(n * sizeof(int32_t));
+	b->q8_sum256 = arena_round(n * b->stride256 * sizeof(int32_t));
+	b->rope = arena_round(n * a->n_rot * f);
+}
+
+static uint64_t activation_bytes(const struct arch *a, uint32_t ubatch)
+{
+	struct plan_buffers b;
+
+	plan_buffers(&b, a, ubatch);
+	return b.x + b.h + b.qkv + b.gate + b.up + b.out + b.hidden + b.q8 + b.q8_scale + b.q8_sum +
+	       b.q8_sum256 + b.rope;
+}
+
+static int kv_bytes(const struct arch *a, const struct plan_options *o, uint32_t ctx, enum dtype t,
+                    uint32_t dim, uint64_t *bytes, struct err *e)
+{
+	const struct dtype_info *d = dtype_get(t);
+	uint64_t heads = (uint64_t)a->n_layer * o->sequences * a->n_head_kv, rows;
+
+	if (dim % d->block)
+		return err_set(
+		    e, ERR_TROUBLE,
+		    "a KV cache of type %s needs heads of a multiple of %u values, found %u",
+		    d->name, d->block, dim);
+	if (__builtin_mul_overflow(heads, (uint64_t)ctx, &rows) ||
+	    __builtin_mul_overflow(rows, plan_kv_row(t, dim), bytes) || *bytes > INT64_MAX)
+		return err_set(e, ERR_TROUBLE, "a KV cache of %u positions is too large", ctx);
+	return 0;
+}
+
+static void set(struct plan *p, enum plan_index i, const char *name, enum mem_tag tag,
+                enum plan_kind kind, uint64_t bytes, const char *what)
+{
+	p->region[i] = (struct plan_region){name, what, tag, kind, bytes};
+}
+
+int plan_make(struct plan *p, const struct arch *a, const struct weights *w, uint64_t vocab_bytes,
+              const struct plan_options *o, struct err *e)
+{
+	uint64_t k, v, copied = w->copied;
+
+	memset(p, 0, sizeof *p);
+	p->ctx = (uint32_t)round_up(o->ctx, PLAN_CTX_STEP);
+	if (kv_bytes(a, o, p->ctx, o->k_type, a->dim_k, &k, e) ||
+	    kv_bytes(a, o, p->ctx, o->v_type, a->dim_v, &v, e))
+		return -1;
+	if (o->load == WEIGHTS_HUGETLB)
+		copied = round_up(copied, HUGE_PAGE);
+	set(p, PLAN_WEIGHTS_MAPPED, "weights.mapped", MEM_WEIGHTS, PLAN_MAPPED, w->mapped,
+	    "tensors used where the file is mapped");
+	set(p, PLAN_WEIGHTS_COPIED, "weights.copied", MEM_WEIGHTS, PLAN_PRIVATE, copied,
+	    "tensors converted or copied");
+	set(p, PLAN_VOCAB, "vocab", MEM_VOCAB, PLAN_PRIVATE, vocab_bytes, "tokenizer tables");
+	set(p, PLAN_KV_K, "kv.k", MEM_KV, PLAN_PRIVATE, k, "cached keys");
+	set(p, PLAN_KV_V, "kv.v", MEM_KV, PLAN_PRIVATE, v, "cached values");
+	set(p, PLAN_ACTIVATION, "activation", MEM_ACTIVATION, PLAN_PRIVATE,
+	    activation_bytes(a, o->ubatch), "buffers of one ubatch");
+	set(p, PLAN_LOGITS, "logits", MEM_ACTIVATION, PLAN_PRIVATE,
+	    arena_round((uint64_t)o->logits_rows * a->n_vocab * sizeof(float)),
+	    "logits of the positions asked for");
+	set(p, PLAN_SAMPLER, "sampler", MEM_ACTIVATION, PLAN_PRIVATE,
+	    2 * arena_round((uint64_t)a->n_vocab * 8), "candidates and counts of the sampler");
+	set(p, PLAN_SCRATCH, "scratch", MEM_SCRATCH, PLAN_PRIVATE,
+	    (uint64_t)o->threads * KERNELS_SCRATCH, "work space of the threads");
+	set(p, PLAN_STACKS, "stacks", MEM_SCRATCH, PLAN_RESERVED,
+	    (uint64_t)(o->threads - 1) * THREADS_STACK, "stacks of the workers");
+	return 0;
+}
+
+uint64_t plan_total(const struct plan *p, enum plan_kind kind)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < PLAN_REGIONS; i++)
+		if (p->region[i].kind == kind)
+			sum += p->region[i].bytes;
+	return sum;
+}
+
+const char *plan_kind_name(enum plan_kind kind)
+{
+	static const char *const name[] = {"mapped", "private", "reserved"};
+	return name[kind];
+}
+
+int plan_print(const struct plan *p, FILE *out)
+{
+	char size[FMT_SIZE];
+
+	fprintf(out, "%-16s %-9s %16s %12s\n", "region", "kind", "bytes", "");
+	for (int i = 0; i < PLAN_REGIONS; i++) {
+		const struct plan_region *r = &p->region[i];
+		fprintf(out, "%-16s %-9s %16llu %12s\n", r->name, plan_kind_name(r->kind),
+		        (unsigned long long)r->bytes, fmt_size(size, r->bytes));
+	}
+	for (int k = PLAN_MAPPED; k <= PLAN_RESERVED; k++) {
+		uint64_t bytes = plan_total(p, (enum plan_kind)k);
+		fprintf(out, "%-16s %-9s %16llu %12s\n", "total", plan_kind_name((enum plan_kind)k),
+		        (unsigned long long)bytes, fmt_size(size, bytes));
+	}
+	return ferror(out) ? -1 : 0;
+}
+
+json_t *plan_json(const struct plan *p)
+{
+	json_t *regions = json_array(), *totals = json_object();
+
+	for (int i = 0; i < PLAN_REGIONS; i++) {
+		const struct plan_region *r = &p->region[i];
+		json_array_append_new(regions, json_pack("{s:s, s:s, s:s, s:I}", "name", r->name,
+		                                         "kind", plan_kind_name(r->kind), "tag",
+		                                         mem_tag_name(r->tag), "bytes",
+		                                         (json_int_t)r->bytes));
+	}
+	for (int k = PLAN_MAPPED; k <= PLAN_RESERVED; k++)
+		json_object_set_new(totals, plan_kind_name((enum plan_kind)k),
+		                    json_integer((json_int_t)plan_total(p, (enum plan_kind)k)));
+	return json_pack("{s:o, s:o}", "regions", regions, "totals", totals);
+}

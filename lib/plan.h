@@ -1,0 +1,89 @@
+/*
+ * The memory of a run as a list of regions, computed before anything is allocated: a pure function
+ * of the hyperparameters, the tensor table and the options.  bitnet-run takes exactly these regions
+ * and carves every buffer out of them; bitnet-memplan prints them.
+ */
+#ifndef PLAN_H
+#define PLAN_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "weights.h"
+
+struct plan_options {
+	uint32_t ctx;         /* tokens that the KV cache holds per sequence */
+	uint32_t sequences;   /* that run side by side, each with a cache; at least 1 */
+	uint32_t ubatch;      /* tokens computed at once, at most */
+	uint32_t logits_rows; /* positions whose logits are kept at once; at least 1 */
+	int threads;
+	enum dtype k_type, v_type; /* of the cache */
+	enum weights_load load;
+};
+
+enum plan_kind {
+	PLAN_MAPPED,   /* pages of the model file, shared and reclaimable */
+	PLAN_PRIVATE,  /* anonymous memory */
+	PLAN_RESERVED, /* address space of which little is touched (thread stacks) */
+};
+
+struct plan_region {
+	const char *name; /* "weights.mapped", "kv.k", ... ; static */
+	const char *what; /* one phrase for people */
+	enum mem_tag tag;
+	enum plan_kind kind;
+	uint64_t bytes;
+};
+
+/* Regions in a fixed order; those that are not needed have 0 bytes. */
+enum plan_index {
+	PLAN_WEIGHTS_MAPPED, /* tensors used where the file is mapped */
+	PLAN_WEIGHTS_COPIED, /* tensors converted, or copied because the user wants that */
+	PLAN_VOCAB,          /* tokenizer tables */
+	PLAN_KV_K,           /* keys: layers x sequences x KV heads x positions x row of dim_k */
+	PLAN_KV_V,           /* values, the same with dim_v */
+	PLAN_ACTIVATION,     /* buffers of one ubatch */
+	PLAN_LOGITS,         /* logits_rows x n_vocab float32 */
+	PLAN_SAMPLER,        /* candidates and probabilities, n_vocab each */
+	PLAN_SCRATCH,        /* KERNELS_SCRATCH per thread */
+	PLAN_STACKS,         /* stacks of the workers */
+	PLAN_REGIONS
+};
+
+struct plan {
+	struct plan_region region[PLAN_REGIONS];
+	uint32_t ctx; /* positions per sequence, rounded up to PLAN_CTX_STEP */
+};
+
+/* Cache positions come in multiples of this (the block of the attention kernels). */
+#define PLAN_CTX_STEP 64
+
+/* Errors (status 2): a cache type that the heads do not fit, sums over 2^63. */
+int plan_make(struct plan *p, const struct arch *a, const struct weights *w, uint64_t vocab_bytes,
+              const struct plan_options *o, struct err *e);
+
+/* Bytes of one cached row of n values. */
+uint64_t plan_kv_row(enum dtype t, uint32_t n);
+
+/* The activation buffers, in the order in which they are taken; see plan.c for each one's use. */
+struct plan_buffers {
+	uint64_t x, h, qkv, gate, up, out, hidden; /* float32, per ubatch */
+	uint64_t q8, q8_scale, q8_sum, q8_sum256;
+	uint64_t rope;              /* cosines and sines */
+	uint64_t stride, stride256; /* elements between rows of q8 and of q8_sum256 */
+	uint64_t f_stride;          /* floats between rows of h, gate, up */
+};
+void plan_buffers(struct plan_buffers *b, const struct arch *a, uint32_t ubatch);
+
+/* Total bytes of the regions of one kind. */
+uint64_t plan_total(const struct plan *p, enum plan_kind kind);
+
+/* "mapped", "private", "reserved". */
+const char *plan_kind_name(enum plan_kind kind);
+
+/* The regions as a table for people, or as JSON: {"regions": [{"name", "kind", "tag", "bytes"}],
+ * "totals": {"mapped", "private", "reserved"}}; NULL when out of memory. */
+int plan_print(const struct plan *p, FILE *out);
+json_t *plan_json(const struct plan *p);
+
+#endif

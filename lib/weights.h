@@ -1,0 +1,71 @@
+/*
+ * The tensors of a model by role: found by name, shapes checked against the hyperparameters, then
+ * used where they lie in the mapped file or copied where that is impossible.
+ */
+#ifndef WEIGHTS_H
+#define WEIGHTS_H
+
+#include "arch.h"
+#include "arena.h"
+#include "kernels.h"
+
+enum weights_load {
+	WEIGHTS_MMAP,   /* used where the file is mapped */
+	WEIGHTS_MLOCK,  /* the same, locked in memory */
+	WEIGHTS_READ,   /* copied into private memory */
+	WEIGHTS_HUGETLB /* copied into huge pages (2 MiB) */
+};
+
+/* One tensor in its role.  t is NULL for an optional one that the file lacks. */
+struct weight {
+	const struct gguf_tensor *t;
+	const struct gguf_tensor *scale; /* NAME.scale, or NULL */
+	uint64_t copy;                   /* bytes of the copy; 0: used in place */
+	struct kernel_mat mat;           /* matrices, after weights_load() */
+	const float *v;                  /* vectors, after weights_load() */
+};
+
+struct weights_layer {
+	struct weight attn_norm;     /* (n_embd) */
+	struct weight q;             /* (n_head * dim_k, n_embd) */
+	struct weight k;             /* (n_head_kv * dim_k, n_embd) */
+	struct weight v;             /* (n_head_kv * dim_v, n_embd) */
+	struct weight attn_sub_norm; /* (n_head * dim_v), with sub_norms */
+	struct weight o;             /* (n_embd, n_head * dim_v) */
+	struct weight ffn_norm;      /* (n_embd) */
+	struct weight gate, up;      /* (n_ff, n_embd) */
+	struct weight ffn_sub_norm;  /* (n_ff), with sub_norms */
+	struct weight down;          /* (n_embd, n_ff) */
+};
+
+struct weights {
+	struct weights_layer *layer; /* n_layer of them, owned */
+	uint32_t n_layer;
+	struct weight embd;        /* (n_vocab, n_embd) */
+	struct weight output_norm; /* (n_embd) */
+	struct weight output;      /* (n_vocab, n_embd): the head; t is embd's when tied */
+	struct weight rope_freqs;  /* (n_rot / 2) divisors of the angles, optional */
+	uint64_t mapped;           /* bytes of tensors that are used in place */
+	uint64_t copied;           /* bytes of the copies, each rounded as arena_take does */
+};
+
+struct weights_options {
+	enum weights_load load;
+	int i2s_group; /* elements / 4 of an I2_S packing unit: 32 (published), 16 (ARM builds) */
+	int check;     /* look for I2_S codes 3 and bad scales while loading */
+};
+
+/* Finds and checks all tensors and decides which are copied; touches no tensor data.
+ * Errors (status 2, the tensor is named): missing, unknown, of a wrong shape, of a type that is
+ * not computed with in its role.  Owner: the caller, weights_close. */
+int weights_find(struct weights *w, const struct arch *a, const struct gguf *g,
+                 const struct weights_options *o, struct err *e);
+
+/* Fills in the data pointers, copying into the arena (w->copied bytes) what must be.
+ * Errors: tensor data missing (status 3), a scale that is not finite, a code 3 (status 2). */
+int weights_load(struct weights *w, const struct gguf *g, const struct weights_options *o,
+                 const struct kernels *kern, struct arena *copies, struct err *e);
+
+void weights_close(struct weights *w); /* a zeroed one is allowed */
+
+#endif
