@@ -1,3 +1,4 @@
+#define ERR_C
 #include "err.h"
 
 #include <errno.h>

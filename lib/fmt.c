@@ -38,20 +38,28 @@ const char *fmt_size_si(char out[FMT_SIZE], uint64_t bytes)
 	return size_in(out, bytes, 1000, unit);
 }
 
+/* Digits and an optional fraction.  strtod would also take signs, "inf", hexadecimal, and an
+ * exponent, whose 'e' is a unit here. */
+static const char *parse_decimal(const char *s, long double *v)
+{
+	long double step = 1;
+
+	for (*v = 0; isdigit((unsigned char)*s); s++)
+		*v = *v * 10 + (*s - '0');
+	if (*s == '.')
+		for (s++; isdigit((unsigned char)*s); s++)
+			*v += (*s - '0') * (step /= 10);
+	return s;
+}
+
 int fmt_parse_size(const char *s, uint64_t *bytes, struct err *e)
 {
 	static const char units[] = "KMGTPE";
-	char *end;
-	const char *p = s;
+	long double v;
+	const char *p = parse_decimal(s, &v);
 
-	/* strtod would also take "inf", "nan", hexadecimal and signs. */
-	if (!isdigit((unsigned char)*s) || (s[0] == '0' && (s[1] | 32) == 'x'))
+	if (!isdigit((unsigned char)*s))
 		return err_set(e, ERR_TROUBLE, "'%s' is not a size", s);
-	unsigned long long whole = strtoull(s, &end, 10);
-	long double v = (long double)whole;
-	if (*end == '.')
-		v = strtold(s, &end);
-	p = end;
 	if (*p) {
 		const char *u = strchr(units, toupper((unsigned char)*p));
 		int power = u ? (int)(u - units) + 1 : 0;
@@ -62,7 +70,8 @@ int fmt_parse_size(const char *s, uint64_t *bytes, struct err *e)
 		if (u && !strcmp(p, "B"))
 			step = 1000;
 		if (!(!*p || !strcmp(p, "B") || (u && (!strcmp(p, "i") || !strcmp(p, "iB")))))
-			return err_set(e, ERR_TROUBLE, "'%s' is not a size (8G, 8GiB, 8GB, 500M)", s);
+			return err_set(e, ERR_TROUBLE, "'%s' is not a size (8G, 8GiB, 8GB, 500M)",
+			               s);
 		v *= powl(step, power);
 	}
 	if (v >= 18446744073709551616.0L)
@@ -75,9 +84,10 @@ int fmt_columns(FILE *stream)
 {
 	const char *env = getenv("COLUMNS");
 	struct winsize w;
+	long asked = env ? strtol(env, NULL, 10) : 0;
 
-	if (env && atoi(env) > 0)
-		return atoi(env);
+	if (asked > 0 && asked < 10000)
+		return (int)asked;
 	if (ioctl(fileno(stream), TIOCGWINSZ, &w) == 0 && w.ws_col > 0)
 		return w.ws_col;
 	return 80;

@@ -25,7 +25,8 @@ int fmt_parse_size(const char *s, uint64_t *bytes, struct err *e);
 /* Columns of the terminal behind stream: $COLUMNS, else the kernel's answer, else 80. */
 int fmt_columns(FILE *stream);
 
-/* Whether stream is a terminal that may be written to with colour: NO_COLOR unset, TERM not dumb. */
+/* Whether stream is a terminal that may be written to with colour: NO_COLOR unset, TERM not dumb.
+ */
 int fmt_colour(FILE *stream);
 
 /* Writes a bar of value/max over width columns, in eighths of a column where the

@@ -29,7 +29,7 @@ static int store_int(const struct opt *o, const char *v, struct err *e)
 		return err_set(e, ERR_TROUBLE, "--%s: '%s' is not a whole number", o->name, v);
 	if (o->max > o->min && ((double)x < o->min || (double)x > o->max))
 		return err_set(e, ERR_TROUBLE, "--%s: %lld is not within %.0f and %.0f", o->name, x,
-			       o->min, o->max);
+		               o->min, o->max);
 	*(int64_t *)o->to = x;
 	return 0;
 }
@@ -54,8 +54,8 @@ static int store_real(const struct opt *o, const char *v, struct err *e)
 	if (end == v || *end || !isfinite(x))
 		return err_set(e, ERR_TROUBLE, "--%s: '%s' is not a number", o->name, v);
 	if (o->max > o->min && (x < o->min || x > o->max))
-		return err_set(e, ERR_TROUBLE, "--%s: %s is not within %g and %g", o->name, v, o->min,
-			       o->max);
+		return err_set(e, ERR_TROUBLE, "--%s: %s is not within %g and %g", o->name, v,
+		               o->min, o->max);
 	*(double *)o->to = x;
 	return 0;
 }
@@ -78,7 +78,7 @@ static int store(const struct opt *o, const char *v, struct err *e)
 		l = o->to;
 		if (l->n == OPT_LIST_MAX)
 			return err_set(e, ERR_TROUBLE, "--%s: given more than %d times", o->name,
-				       OPT_LIST_MAX);
+			               OPT_LIST_MAX);
 		l->v[l->n++] = v;
 		return 0;
 	case OPT_INT:
@@ -126,14 +126,14 @@ static void to_getopt(const struct opt *t, char *letters, struct option *longs)
 	memset(&longs[2], 0, sizeof longs[2]);
 }
 
+/* The option that getopt_long's answer stands for; the end of the table when there is none. */
 static const struct opt *by_value(const struct opt *t, int c)
 {
 	if (c >= LONG_ONLY)
 		return &t[c - LONG_ONLY];
-	for (int i = 0; t[i].kind != OPT_END; i++)
-		if (t[i].kind != OPT_HEAD && t[i].letter == c)
-			return &t[i];
-	return NULL;
+	while (t->kind != OPT_END && (t->kind == OPT_HEAD || t->letter != c))
+		t++;
+	return t;
 }
 
 static int bad_option(const struct opt *t, int c, char **argv, struct err *e)
@@ -142,10 +142,10 @@ static int bad_option(const struct opt *t, int c, char **argv, struct err *e)
 
 	if (optopt >= LONG_ONLY)
 		return err_set(e, ERR_TROUBLE, "--%s %s (see --help)", t[optopt - LONG_ONLY].name,
-			       c == ':' ? "needs a value" : "takes no value");
+		               c == ':' ? "needs a value" : "takes no value");
 	if (optopt)
 		return err_set(e, ERR_TROUBLE, "%s -%c (see --help)",
-			       c == ':' ? "a value is needed for" : "no such option:", optopt);
+		               c == ':' ? "a value is needed for" : "no such option:", optopt);
 	return err_set(e, ERR_TROUBLE, "no such option: %s (see --help)", word);
 }
 
@@ -163,10 +163,9 @@ int opt_parse(const struct opt_program *p, int argc, char **argv, int *first, st
 			return OPT_HELP;
 		if (c == 'V')
 			return OPT_VERSION;
-		const struct opt *o = c == '?' || c == ':' ? NULL : by_value(p->options, c);
-		if (!o)
+		if (c == '?' || c == ':')
 			return bad_option(p->options, c, argv, e);
-		if (store(o, optarg, e))
+		if (store(by_value(p->options, c), optarg, e))
 			return -1;
 	}
 	*first = optind;
@@ -193,7 +192,8 @@ static void wrap(FILE *out, const char *text, int column)
 
 static void help_option(FILE *out, int letter, const char *name, const char *arg, const char *help)
 {
-	int n = letter ? fprintf(out, "  -%c, --%s", letter, name) : fprintf(out, "      --%s", name);
+	int n =
+	    letter ? fprintf(out, "  -%c, --%s", letter, name) : fprintf(out, "      --%s", name);
 
 	if (arg)
 		n += fprintf(out, "=%s", arg);
