@@ -2,6 +2,8 @@
 #
 # Targets
 #   make                 all programs, in build/
+#   make tests           the test programs and what they need, in build/tests/
+#   make fuzz            the fuzz targets only (needs clang with libFuzzer)
 #   make check           every test; one line per suite, then "N passed, N failed, N skipped"
 #   make lint            clang-format, cppcheck and clang-tidy
 #   make install         programs, manual pages and the default model, below DESTDIR/PREFIX
@@ -61,7 +63,7 @@ FLAGS_neon = -march=armv8.2-a+dotprod+fp16
 PROGRAMS := $(patsubst cmd/%.c,$(BUILD)/%,$(wildcard cmd/*.c))
 LIB_SRC := $(wildcard lib/*.c kernels/*.c) $(foreach s,$(KERNEL_SETS),$(wildcard kernels/$(s)/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
-UNITS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit_*.c tests/kernels.c))
+UNITS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit_*.c tests/kernels.c tests/gen_*.c))
 MAN := $(wildcard man/*.[1-8])
 
 all: $(PROGRAMS)
@@ -70,12 +72,18 @@ $(BUILD)/libcommon.a: $(LIB_OBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-$(foreach s,$(KERNEL_SETS),$(eval $(BUILD)/obj/kernels/$(s)/%.o: SET_FLAGS = $$(FLAGS_$(s))))
+$(foreach s,$(KERNEL_SETS),$(foreach o,obj fuzz/obj,$(eval $(BUILD)/$(o)/kernels/$(s)/%.o: SET_FLAGS = $$(FLAGS_$(s)))))
 $(BUILD)/obj/kernels/%.o: ALL_CFLAGS += -DKERNEL_SETS_$(ARCH)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(SET_FLAGS) -MMD -MP -c -o $@ $<
+
+# Programs know where their shared files will lie: another PREFIX compiles them again.
+$(patsubst cmd/%.c,$(BUILD)/obj/cmd/%.o,$(wildcard cmd/*.c)): $(BUILD)/prefix
+$(BUILD)/prefix: always
+	@mkdir -p $(@D)
+	@echo '$(PREFIX)' | cmp -s - $@ || echo '$(PREFIX)' >$@
 
 $(BUILD)/bitnet-%: $(BUILD)/obj/cmd/bitnet-%.o $(BUILD)/libcommon.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -84,8 +92,48 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
-check: all $(UNITS)
+# Fuzz targets: the library once more, by a compiler that has libFuzzer; none where there is no such.
+FUZZ_CC ?= clang
+FUZZ_FLAGS = -fsanitize=address,undefined -fno-sanitize-recover=all
+ifneq ($(filter tests check fuzz,$(MAKECMDGOALS)),)
+FUZZ := $(shell echo 'int LLVMFuzzerTestOneInput(const char *d, long n) { return !d || !n; }' | \
+	$(FUZZ_CC) -fsanitize=fuzzer,address -x c - -o /dev/null 2>/dev/null && \
+	echo $(patsubst tests/fuzz/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/fuzz_*.c)))
+endif
+
+$(BUILD)/fuzz/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(ALL_CFLAGS) $(SET_FLAGS) -O1 -fsanitize=fuzzer-no-link $(FUZZ_FLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/fuzz/libcommon.a: $(LIB_SRC:%.c=$(BUILD)/fuzz/obj/%.o)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/tests/fuzz_%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(BUILD)/fuzz/libcommon.a
+	@mkdir -p $(@D)
+	$(FUZZ_CC) -fsanitize=fuzzer $(FUZZ_FLAGS) -o $@ $^ $(LDLIBS)
+
+tests: $(UNITS) $(FUZZ)
+
+fuzz: $(FUZZ)
+
+check: all tests
 	@scripts/run-tests "$(BUILD)"
+
+lint:
+	@scripts/lint
+
+AT = $(DESTDIR)$(PREFIX)
+install: all
+	install -d "$(AT)/bin" "$(AT)/share/bitnet" $(patsubst %,"$(AT)/share/man/man%",1 5 7)
+	install -m 755 $(PROGRAMS) "$(AT)/bin/"
+	install -m 644 tests/data/shakespeare.gguf "$(AT)/share/bitnet/"
+	for m in $(MAN); do install -m 644 "$$m" "$(AT)/share/man/man$${m##*.}/" || exit 1; done
+
+uninstall:
+	rm -f $(patsubst $(BUILD)/%,"$(AT)/bin/%",$(PROGRAMS)) "$(AT)/share/bitnet/shakespeare.gguf"
+	for m in $(MAN); do rm -f "$(AT)/share/man/man$${m##*.}/$${m##*/}"; done
+	-rmdir "$(AT)/share/bitnet" 2>/dev/null
 
 clean:
 	rm -rf build
@@ -93,6 +141,7 @@ clean:
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//; p' Makefile
 
-.PHONY: all check clean help
+always:
+.PHONY: always all tests fuzz check lint install uninstall clean help
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
