@@ -51,13 +51,14 @@ ALL_LDFLAGS = $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
 # Each instruction set is compiled with its own flags and chosen at run time.
 KERNEL_SETS = scalar
 ifneq ($(filter x86_64 amd64,$(ARCH)),)
-KERNEL_SETS += avx2 avx512
+KERNEL_SETS += avx2 avx512 amx
 endif
 ifneq ($(filter aarch64 arm64,$(ARCH)),)
 KERNEL_SETS += neon
 endif
 FLAGS_avx2 = -mavx2 -mfma -mf16c
-FLAGS_avx512 = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi
+FLAGS_avx512 = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mgfni
+FLAGS_amx = $(FLAGS_avx512) -mamx-tile -mamx-int8
 FLAGS_neon = -march=armv8.2-a+dotprod+fp16
 
 PROGRAMS := $(patsubst cmd/%.c,$(BUILD)/%,$(wildcard cmd/*.c))

@@ -22,22 +22,23 @@
 /* A weight matrix where it lies. */
 struct kernel_mat {
 	enum dtype type;
-	size_t rows, cols;  /* outputs, inputs (contiguous) */
+	size_t rows, cols; /* outputs, inputs (contiguous) */
 	const uint8_t *data;
-	size_t row_bytes;   /* from one row to the next */
-	float scale;        /* factor of every product: I2_S's tensor scale times a .scale tensor; else 1 or that */
+	size_t row_bytes; /* from one row to the next */
+	float scale; /* factor of every product: I2_S's tensor scale times a .scale tensor; else 1
+	                or that */
 };
 
 /* The inputs of a product: n tokens of k values.  Weight types that are ternary read q, scale and
  * sums; float and block types read f. */
 struct kernel_input {
 	size_t n, k;
-	const float *f;          /* (n, k), rows stride floats apart */
-	const int8_t *q;         /* (n, k), rows stride bytes apart, zero behind k up to a multiple of 64 */
-	size_t stride;           /* elements, a multiple of 64 */
-	const float *scale;      /* (n) 127 / max|x|: x is about q / scale */
-	const int32_t *sum;      /* (n) sum of the row of q */
-	const int32_t *sum256;   /* (n, stride256) sums of q over 256 columns each */
+	const float *f;  /* (n, k), rows stride floats apart */
+	const int8_t *q; /* (n, k), rows stride bytes apart, zero behind k up to a multiple of 64 */
+	size_t stride;   /* elements, a multiple of 64 */
+	const float *scale;    /* (n) 127 / max|x|: x is about q / scale */
+	const int32_t *sum;    /* (n) sum of the row of q */
+	const int32_t *sum256; /* (n, stride256) sums of q over 256 columns each */
 	size_t stride256;
 };
 
@@ -49,7 +50,7 @@ struct kernel_input {
  * Ternary: ((float)(integer dot) / x.scale[t]) * w.scale, per block of 256 in ascending order for
  * types with block scales: sum of (float)(dot_b) * d_b, then / scale * w.scale. */
 typedef void kernel_mul(const struct kernel_mat *w, const struct kernel_input *x, size_t row0,
-			size_t row1, float *y, size_t y_stride, void *scratch);
+                        size_t row1, float *y, size_t y_stride, void *scratch);
 
 /* Causal attention of one KV head: `heads` query heads of `tokens` tokens over cached rows.
  * Online or two-pass softmax in float32, subtracting a running maximum; positions are visited in
@@ -58,12 +59,13 @@ struct kernel_attn {
 	size_t dim_k, dim_v; /* values per key and value row, multiples of 2 */
 	size_t heads;        /* query heads that share this KV head */
 	size_t tokens;
-	size_t pos;    /* position of token 0; token t sees positions first..pos + t */
-	size_t window; /* 0, or how many positions a token sees at most: first = max(0, pos+t+1-window) */
-	float scale;   /* multiplies the scores: 1 / sqrt(dim_k) */
-	const float *q;   /* token t, head h: q + t * q_stride + h * dim_k */
+	size_t pos;     /* position of token 0; token t sees positions first..pos + t */
+	size_t window;  /* 0, or how many positions a token sees at most: first = max(0,
+	                   pos+t+1-window) */
+	float scale;    /* multiplies the scores: 1 / sqrt(dim_k) */
+	const float *q; /* token t, head h: q + t * q_stride + h * dim_k */
 	size_t q_stride;
-	const uint8_t *k, *v;         /* position p: k + p * k_row_bytes */
+	const uint8_t *k, *v; /* position p: k + p * k_row_bytes */
 	size_t k_row_bytes, v_row_bytes;
 	float *out; /* token t, head h: out + t * out_stride + h * dim_v */
 	size_t out_stride;
@@ -81,13 +83,15 @@ struct kernels {
 	 * blocks); I2_S without its scale (-1, 0, 1).  NULL: not supported. */
 	void (*dequantize[DTYPE_COUNT])(float *y, const uint8_t *row, size_t k);
 
-	/* The inverse for the types of a KV cache (F32, F16, BF16, Q8_0, Q4_0), round to nearest even. */
+	/* The inverse for the types of a KV cache (F32, F16, BF16, Q8_0, Q4_0), round to nearest
+	 * even. */
 	void (*quantize[DTYPE_COUNT])(uint8_t *row, const float *x, size_t k);
 
-	/* Per-token int8: s = (float)(127.0 / (double)max(1e-5, max|x|)), q = clip(rne(x * s), -128, 127);
-	 * writes q (k values, then zeros up to a multiple of 64), *scale = s, *sum, and sum256 (one per
-	 * 256 columns, the last one over what is left).  x must be finite. */
-	void (*quantize_i8)(const float *x, size_t k, int8_t *q, float *scale, int32_t *sum, int32_t *sum256);
+	/* Per-token int8: s = (float)(127.0 / (double)max(1e-5, max|x|)), q = clip(rne(x * s),
+	 * -128, 127); writes q (k values, then zeros up to a multiple of 64), *scale = s, *sum, and
+	 * sum256 (one per 256 columns, the last one over what is left).  x must be finite. */
+	void (*quantize_i8)(const float *x, size_t k, int8_t *q, float *scale, int32_t *sum,
+	                    int32_t *sum256);
 
 	/* y = x / sqrt(mean(x^2) + eps) * w over n values; y may be x. */
 	void (*rms_norm)(float *y, const float *x, const float *w, size_t n, float eps);
@@ -96,9 +100,9 @@ struct kernels {
 	 * neox: pairs (j, j + half); else pairs (2j, 2j + 1). */
 	void (*rope)(float *x, const float *cos, const float *sin, size_t half, int neox);
 
-	void (*add)(float *y, const float *x, size_t n);          /* y += x */
-	void (*relu2_mul)(float *g, const float *u, size_t n);    /* g = max(g,0)^2 * u */
-	void (*silu_mul)(float *g, const float *u, size_t n);     /* g = g / (1 + exp(-g)) * u */
+	void (*add)(float *y, const float *x, size_t n);       /* y += x */
+	void (*relu2_mul)(float *g, const float *u, size_t n); /* g = max(g,0)^2 * u */
+	void (*silu_mul)(float *g, const float *u, size_t n);  /* g = g / (1 + exp(-g)) * u */
 	void (*attend)(const struct kernel_attn *a);
 };
 
@@ -106,7 +110,8 @@ struct kernels {
  * table or this CPU cannot run it. */
 const struct kernels *kernels_get(const char *name);
 
-/* Tables that were built, best last; *runs tells whether this CPU can run it.  NULL past the end. */
+/* Tables that were built, best last; *runs tells whether this CPU can run it.  NULL past the end.
+ */
 const struct kernels *kernels_at(size_t i, int *runs);
 
 #endif

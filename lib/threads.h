@@ -15,11 +15,18 @@ struct threads; /* private */
  * (v2 cpu.max up the tree, v1 cfs quota), rounded up; at least 1. */
 int threads_available(void);
 
+/* The smallest CPU quota of the cgroup that self (/proc/self/cgroup) names, below root
+ * (/sys/fs/cgroup), and of those above it, in CPUs; 0 when there is none. */
+double threads_quota(const char *self, const char *root);
+
 /* Bytes of stack of each worker that is started (count - 1 of them). */
 #define THREADS_STACK (256 * 1024)
 
 /* Starts count - 1 workers (the caller is the other one).  Owner: the caller. */
 int threads_start(struct threads **t, int count, struct err *e);
+
+/* Binds thread i to the i-th core of this process's affinity mask, for good. */
+int threads_pin(struct threads *t, struct err *e);
 void threads_stop(struct threads *t); /* NULL is allowed */
 int threads_count(const struct threads *t);
 
@@ -28,6 +35,10 @@ void threads_run(struct threads *t, void (*fn)(void *arg, int i, int count), voi
 
 /* Inside fn: waits until all threads are here (spins briefly, then sleeps). */
 void threads_barrier(struct threads *t);
+
+/* Inside fn, for work whose parts may take unequal time: the next of n parts that no thread has
+ * taken yet, or -1.  Each round of claims ends when every thread got -1 and passed a barrier. */
+long threads_claim(struct threads *t, long n);
 
 /* The part of n units, in multiples of step, that thread i of count does: [*first, *last). */
 void threads_split(size_t n, size_t step, int i, int count, size_t *first, size_t *last);

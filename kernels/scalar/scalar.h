@@ -1,0 +1,27 @@
+/*
+ * The scalar functions, by entry.  Other sets keep those that they have no better code for and
+ * call some for odd sizes.
+ */
+#ifndef SCALAR_H
+#define SCALAR_H
+
+#include "../kernels.h"
+
+/* Fill the tables of their entries. */
+void scalar_decode_init(struct kernels *k);
+void scalar_encode_init(struct kernels *k);
+void scalar_ternary_init(struct kernels *k);
+void scalar_float_init(struct kernels *k);
+void scalar_vector_init(struct kernels *k);
+void scalar_attend_init(struct kernels *k);
+
+/* exp(x) as all sets compute it: relative error below 2e-7, 0 below -87, clamped above 88. */
+float scalar_exp(float x);
+
+/* The sum of 16 lanes in the order of all sets: l + 8, then + 4, + 2, + 1. */
+float scalar_sum16(float lane[16]);
+
+/* Products of any ternary type that keeps d per block, per row or not at all. */
+kernel_mul scalar_mul_ternary;
+
+#endif
