@@ -114,6 +114,18 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(BUILD)/fuzz/libco
 	@mkdir -p $(@D)
 	$(FUZZ_CC) -fsanitize=fuzzer $(FUZZ_FLAGS) -o $@ $^ $(LDLIBS)
 
+# The leak catalogue: programs whose frames and calls of malloc stay as written, and what is
+# preloaded into them.
+LEAKS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/leaks/*.c))
+LEAKS_PRELOAD = $(BUILD)/tests/leaks/libcuda.so.1 $(BUILD)/tests/leaks/counter.so
+$(BUILD)/obj/tests/leaks/%.o: SET_FLAGS = -O1 -g -fno-builtin -fno-optimize-sibling-calls
+$(BUILD)/tests/leaks/libcuda.so.1: tests/leaks/preload/cuda.c
+$(BUILD)/tests/leaks/counter.so: tests/leaks/preload/counter.c
+$(LEAKS_PRELOAD):
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -g -fno-builtin -fPIC -shared -o $@ $< -ldl
+leaks: $(LEAKS) $(LEAKS_PRELOAD)
+
 tests: $(UNITS) $(FUZZ)
 
 fuzz: $(FUZZ)
@@ -143,6 +155,6 @@ help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//; p' Makefile
 
 always:
-.PHONY: always all tests fuzz check lint install uninstall clean help
+.PHONY: leaks always all tests fuzz check lint install uninstall clean help
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
