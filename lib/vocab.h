@@ -38,7 +38,12 @@ struct vocab_text {
 };
 
 /* Appends the ids of the text.  bos: put the bos token in front when the vocabulary asks for one
- * (add_bos_token), and eos behind (add_eos_token).  Errors: no memory. */
+ * (add_bos_token), and eos behind (add_eos_token).  A bos that the text itself begins with is not
+ * looked at: then there are two.
+ * User-defined tokens (type 4) are recognised everywhere, also where special is not set.  Text need
+ * not be valid UTF-8: a byte that is not part of a character is kept, and counts as a character
+ * that is neither letter, number nor space.  Any number of threads may encode with one vocabulary.
+ * Errors (out is as before): no memory, more than 1 GiB of text. */
 int vocab_encode(const struct vocab *v, const struct vocab_text *text, size_t n_text, int bos,
 		 struct ids *out, struct err *e);
 
