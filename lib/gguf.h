@@ -31,6 +31,9 @@ enum gguf_type {
 	GGUF_F64
 };
 
+/* "u32", "string", ... */
+const char *gguf_type_name(enum gguf_type t);
+
 struct gguf_str {
 	const char *p; /* n bytes, not NUL terminated, any content */
 	uint64_t n;
@@ -39,10 +42,10 @@ struct gguf_str {
 struct gguf_kv {
 	struct gguf_str key;
 	enum gguf_type type;    /* of the value; for arrays GGUF_ARRAY */
-	enum gguf_type element; /* of the elements when type is GGUF_ARRAY */
+	enum gguf_type element; /* of the elements of an array; the same as type for scalars */
 	uint64_t count;         /* elements; 1 for scalars */
-	const uint8_t *data;    /* the value's first byte (for arrays the first element), unaligned, in the file's byte order */
-	uint64_t bytes;         /* of the value's elements, length fields of strings included */
+	const uint8_t *data; /* first byte of the (first) element, unaligned, in the file's order */
+	uint64_t bytes;      /* of the elements, length fields of strings included */
 	unsigned part;
 };
 
@@ -57,7 +60,7 @@ struct gguf_tensor {
 	enum dtype type;            /* what it means in this file (collisions decided by size) */
 	uint64_t bytes;             /* of the payload */
 	uint64_t offset;            /* of the payload from the start of its part's file */
-	uint64_t room;              /* bytes up to the next payload or the end of the file (0: unknown, stream) */
+	uint64_t room;              /* bytes up to the next payload or the file's end; 0: unknown */
 	unsigned part;              /* index into parts */
 	const uint8_t *data;        /* payload when mapped and wholly there, else NULL */
 };
@@ -65,18 +68,19 @@ struct gguf_tensor {
 struct gguf_part {
 	char *path;           /* owned */
 	struct io_map map;    /* closed for a stream */
+	int fd;               /* of a stream, standing at the start of the data section; else -1 */
 	uint8_t *header;      /* owned copy of the header, for a stream */
 	uint64_t header_size; /* bytes: start of the data section (header, infos, padding) */
 	uint64_t size;        /* bytes of the file; 0 when unknown (stream) */
 	uint64_t alignment;
 	uint32_t version;
-	int swapped;          /* the file's byte order is not this machine's */
+	int swapped; /* the file's byte order is not this machine's */
 };
 
 struct gguf {
 	struct gguf_part *parts;
 	unsigned n_parts;
-	struct gguf_kv *kv; /* in the order of the file; part 0's, then others' split keys are dropped */
+	struct gguf_kv *kv; /* in the order of the file; later parts add the keys that are new */
 	uint64_t n_kv;
 	struct gguf_tensor *tensors; /* in the order of the files */
 	uint64_t n_tensors;
@@ -93,12 +97,15 @@ enum gguf_open_flags {
 	GGUF_NO_SIBLINGS = 2, /* do not open the other parts of a split file */
 };
 
-/* Opens a file, with all its parts when it is split (any part may be named), mapped
- * read-only; or "-", a stream, of which only the header is read.
- * Errors: status 2 for anything wrong, 3 when the file ends too early or a part is missing;
- * the text names the thing in the file (not path: callers put it in front, but for
- * another part of a split file that part's name is in the text).  Files of other kinds are
- * named ("this is a safetensors file; bitnet-convert reads those").
+/* Opens a file, with all its parts when it is split (any part may be named), mapped read-only; or
+ * "-" or a FIFO, a stream, of which the header and not one byte more is read (the data section can
+ * be read from parts[0].fd next).
+ *
+ * Errors: status 2 for anything wrong, 3 when the file ends too early or a part is missing; the
+ * text names the thing in the file (not path: callers put it in front, but for another part of a
+ * split file that part's name is in the text).  Files of other kinds are named ("this is a
+ * safetensors file; bitnet-convert reads those").
+ *
  * Owner: the caller; gguf_close ends it, on errors nothing is left open. */
 int gguf_open(struct gguf *g, const char *path, unsigned flags, struct err *e);
 
@@ -119,8 +126,11 @@ int gguf_get_f64(const struct gguf *g, const char *key, double *out, struct err 
 int gguf_get_bool(const struct gguf *g, const char *key, int *out, struct err *e);
 int gguf_get_str(const struct gguf *g, const char *key, struct gguf_str *out, struct err *e);
 
-/* Element i of an array of numbers, in this machine's byte order, as above without range loss. */
-int gguf_array_u64(const struct gguf *g, const struct gguf_kv *kv, uint64_t i, uint64_t *out, struct err *e);
+/* Element i of an array of numbers (i < count; a scalar is an array of one), in this machine's byte
+ * order.  gguf_array_u64 refuses what is not a nonnegative integer; gguf_array_f64 converts any
+ * number. */
+int gguf_array_u64(const struct gguf *g, const struct gguf_kv *kv, uint64_t i, uint64_t *out,
+                   struct err *e);
 double gguf_array_f64(const struct gguf *g, const struct gguf_kv *kv, uint64_t i);
 
 /* Walks an array of strings: *at starts at 0 and is private; returns 0 after the last. */
@@ -128,6 +138,7 @@ struct gguf_walk {
 	uint64_t at; /* byte offset of the next string */
 	uint64_t i;  /* its index */
 };
-int gguf_next_str(const struct gguf *g, const struct gguf_kv *kv, struct gguf_walk *w, struct gguf_str *out);
+int gguf_next_str(const struct gguf *g, const struct gguf_kv *kv, struct gguf_walk *w,
+                  struct gguf_str *out);
 
 #endif
