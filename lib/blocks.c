@@ -1,0 +1,376 @@
+/* Block types: one function reads or writes one block; the loops are at the end. */
+#include "blocks.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "half.h"
+
+static void get_q8_0(float *y, const uint8_t *x)
+{
+	float d = half_to_f32(half_get(x));
+
+	for (int i = 0; i < 32; i++)
+		y[i] = d * (float)(int8_t)x[2 + i];
+}
+
+static void get_q4_0(float *y, const uint8_t *x)
+{
+	float d = half_to_f32(half_get(x));
+
+	for (int i = 0; i < 16; i++) {
+		y[i] = d * (float)((x[2 + i] & 15) - 8);
+		y[i + 16] = d * (float)((x[2 + i] >> 4) - 8);
+	}
+}
+
+static void get_q4_1(float *y, const uint8_t *x)
+{
+	float d = half_to_f32(half_get(x)), m = half_to_f32(half_get(x + 2));
+
+	for (int i = 0; i < 16; i++) {
+		y[i] = d * (float)(x[4 + i] & 15) + m;
+		y[i + 16] = d * (float)(x[4 + i] >> 4) + m;
+	}
+}
+
+/* The 5-bit code of value i: a nibble and a bit of the word h. */
+static int code5(const uint8_t *nibbles, const uint8_t *h, int i)
+{
+	int nibble = i < 16 ? nibbles[i] & 15 : nibbles[i - 16] >> 4;
+
+	return nibble | (h[i / 8] >> i % 8 & 1) << 4;
+}
+
+static void get_q5_0(float *y, const uint8_t *x)
+{
+	float d = half_to_f32(half_get(x));
+
+	for (int i = 0; i < 32; i++)
+		y[i] = d * (float)(code5(x + 6, x + 2, i) - 16);
+}
+
+static void get_q5_1(float *y, const uint8_t *x)
+{
+	float d = half_to_f32(half_get(x)), m = half_to_f32(half_get(x + 2));
+
+	for (int i = 0; i < 32; i++)
+		y[i] = d * (float)code5(x + 8, x + 4, i) + m;
+}
+
+static void get_iq4_nl(float *y, const uint8_t *x)
+{
+	static const int8_t level[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+	                                 1,    13,   25,  38,  53,  69,  89,  113};
+	float d = half_to_f32(half_get(x));
+
+	for (int i = 0; i < 16; i++) {
+		y[i] = d * (float)level[x[2 + i] & 15];
+		y[i + 16] = d * (float)level[x[2 + i] >> 4];
+	}
+}
+
+static void get_q6_k(float *y, const uint8_t *x)
+{
+	float d = half_to_f32(half_get(x + 208));
+
+	for (int n = 0; n < 2; n++) {
+		const uint8_t *ql = x + 64 * n, *qh = x + 128 + 32 * n, *sc = x + 192 + 8 * n;
+
+		for (int i = 0; i < 128; i++) {
+			int l = i % 32, quarter = i / 32;
+			int low = ql[l + (quarter & 1) * 32] >> (quarter / 2 * 4) & 15;
+			int code = low | (qh[l] >> 2 * quarter & 3) << 4;
+
+			y[128 * n + i] = d * (float)(int8_t)sc[i / 16] * (float)(code - 32);
+		}
+	}
+}
+
+/* Scale and minimum of sub-block j: 6 bits each, packed in 12 bytes. */
+static void k_scales(const uint8_t *s, int j, int *sc, int *m)
+{
+	if (j < 4) {
+		*sc = s[j] & 63;
+		*m = s[j + 4] & 63;
+	} else {
+		*sc = (s[j + 4] & 15) | s[j - 4] >> 6 << 4;
+		*m = s[j + 4] >> 4 | s[j] >> 6 << 4;
+	}
+}
+
+static void put_k_scales(uint8_t *s, int j, int sc, int m)
+{
+	if (j < 4) {
+		s[j] = (uint8_t)(s[j] | sc);
+		s[j + 4] = (uint8_t)(s[j + 4] | m);
+	} else {
+		s[j + 4] = (uint8_t)((sc & 15) | (m & 15) << 4);
+		s[j - 4] = (uint8_t)(s[j - 4] | sc >> 4 << 6);
+		s[j] = (uint8_t)(s[j] | m >> 4 << 6);
+	}
+}
+
+/* Q4_K and Q5_K: eight sub-blocks of 32; qh holds a fifth bit for Q5_K. */
+static void get_k(float *y, const uint8_t *x, const uint8_t *qh, const uint8_t *q)
+{
+	float d = half_to_f32(half_get(x)), dmin = half_to_f32(half_get(x + 2));
+
+	for (int j = 0; j < 8; j++) {
+		int sc, m;
+
+		k_scales(x + 4, j, &sc, &m);
+		float scale = d * (float)sc, min = dmin * (float)m;
+		for (int i = 0; i < 32; i++) {
+			int code = q[j / 2 * 32 + i] >> j % 2 * 4 & 15;
+
+			if (qh)
+				code |= (qh[i] >> j & 1) << 4;
+			y[32 * j + i] = scale * (float)code - min;
+		}
+	}
+}
+
+static void get_q4_k(float *y, const uint8_t *x)
+{
+	get_k(y, x, NULL, x + 16);
+}
+
+static void get_q5_k(float *y, const uint8_t *x)
+{
+	get_k(y, x, x + 16, x + 48);
+}
+
+static int nearest(float x, int low, int high)
+{
+	int i = (int)lrintf(x);
+
+	return i < low ? low : i > high ? high : i;
+}
+
+/* The value of largest magnitude, with its sign. */
+static float extreme(const float *x, int n)
+{
+	float best = 0;
+
+	for (int i = 0; i < n; i++)
+		if (fabsf(x[i]) > fabsf(best))
+			best = x[i];
+	return best;
+}
+
+static float inverse(float d)
+{
+	return d != 0 ? 1 / d : 0;
+}
+
+/* An F16 scale that is infinite would make the block one of NaN: the largest finite one is kept. */
+static uint16_t put_scale(uint8_t *y, float d)
+{
+	uint16_t h = half_from_f32(d);
+
+	if ((h & 0x7fffu) == 0x7c00u)
+		h--;
+	half_put(y, h);
+	return h;
+}
+
+static void put_q8_0(uint8_t *y, const float *x)
+{
+	float id = inverse(half_to_f32(put_scale(y, fabsf(extreme(x, 32)) / 127)));
+
+	for (int i = 0; i < 32; i++)
+		y[2 + i] = (uint8_t)nearest(x[i] * id, -127, 127);
+}
+
+static void put_q4_0(uint8_t *y, const float *x)
+{
+	float id = inverse(half_to_f32(put_scale(y, extreme(x, 32) / -8)));
+
+	for (int i = 0; i < 16; i++)
+		y[2 + i] = (uint8_t)((nearest(x[i] * id, -8, 7) + 8) |
+		                     (nearest(x[i + 16] * id, -8, 7) + 8) << 4);
+}
+
+/* The scale d for which 16 values are nearest to d * (-32..31): least squares for the codes that a
+ * few starting scales give. */
+static float fit_q6(const float *x)
+{
+	float most = extreme(x, 16), best_d = 0, best_gain = -1;
+
+	if (most == 0)
+		return 0;
+	for (int k = -4; k <= 4; k++) {
+		float id = (-32 + 0.25f * (float)k) / most, xq = 0, qq = 0;
+
+		for (int i = 0; i < 16; i++) {
+			float q = (float)nearest(x[i] * id, -32, 31);
+
+			xq += x[i] * q;
+			qq += q * q;
+		}
+		/* The squared error of the best scale xq / qq is sum(x^2) - xq^2 / qq. */
+		if (qq > 0 && xq * xq > best_gain * qq) {
+			best_gain = xq * xq / qq;
+			best_d = xq / qq;
+		}
+	}
+	return best_d;
+}
+
+static void put_q6_k(uint8_t *y, const float *x)
+{
+	float sub[16], most;
+	int8_t *sc = (int8_t *)y + 192;
+
+	memset(y, 0, 210);
+	for (int s = 0; s < 16; s++)
+		sub[s] = fit_q6(x + 16 * s);
+	most = extreme(sub, 16);
+	float d = half_to_f32(put_scale(y + 208, most / -128)), id = inverse(d);
+	for (int s = 0; s < 16; s++)
+		sc[s] = (int8_t)nearest(sub[s] * id, -128, 127);
+	for (int i = 0; i < 256; i++) {
+		int n = i / 128, l = i % 32, quarter = i / 32 % 4;
+		int code = nearest(x[i] * inverse(d * (float)sc[i / 16]), -32, 31) + 32;
+		uint8_t *low = y + 64 * n + l + (quarter & 1) * 32, *high = y + 128 + 32 * n + l;
+
+		*low = (uint8_t)(*low | (code & 15) << quarter / 2 * 4);
+		*high = (uint8_t)(*high | code >> 4 << 2 * quarter);
+	}
+}
+
+/* Scale and minimum (>= 0, subtracted) of 32 values in 16 steps, fitted by turns: codes for the
+ * line, then the line for the codes. */
+static void fit_q4(const float *x, float *scale, float *min)
+{
+	float lo = 0, hi = 0;
+
+	for (int i = 0; i < 32; i++) {
+		lo = x[i] < lo ? x[i] : lo;
+		hi = x[i] > hi ? x[i] : hi;
+	}
+	*scale = (hi - lo) / 15;
+	*min = -lo;
+	for (int turn = 0; turn < 4 && *scale > 0; turn++) {
+		double n = 32, q1 = 0, q2 = 0, x1 = 0, xq = 0;
+
+		for (int i = 0; i < 32; i++) {
+			double q = nearest((x[i] + *min) / *scale, 0, 15), v = (double)x[i];
+
+			q1 += q;
+			q2 += q * q;
+			x1 += v;
+			xq += v * q;
+		}
+		double det = n * q2 - q1 * q1;
+		if (det <= 0)
+			return;
+		double s = (n * xq - q1 * x1) / det, m = (q1 * xq - q2 * x1) / det;
+		if (m < 0) { /* a minimum above zero cannot be stored */
+			m = 0;
+			s = xq / q2;
+		}
+		if (s <= 0)
+			return;
+		*scale = (float)s;
+		*min = (float)m;
+	}
+}
+
+static void put_q4_k(uint8_t *y, const float *x)
+{
+	float scale[8], min[8];
+
+	memset(y, 0, 144);
+	for (int j = 0; j < 8; j++)
+		fit_q4(x + 32 * j, scale + j, min + j);
+	float d = half_to_f32(put_scale(y, extreme(scale, 8) / 63));
+	float dmin = half_to_f32(put_scale(y + 2, extreme(min, 8) / 63));
+	for (int j = 0; j < 8; j++) {
+		int sc = nearest(scale[j] * inverse(d), 0, 63),
+		    m = nearest(min[j] * inverse(dmin), 0, 63);
+		float s = inverse(d * (float)sc), lo = dmin * (float)m;
+
+		put_k_scales(y + 4, j, sc, m);
+		for (int i = 0; i < 32; i++) {
+			int code = nearest((x[32 * j + i] + lo) * s, 0, 15);
+			uint8_t *q = y + 16 + j / 2 * 32 + i;
+
+			*q = (uint8_t)(*q | code << j % 2 * 4);
+		}
+	}
+}
+
+typedef void get_block(float *y, const uint8_t *x);
+typedef void put_block(uint8_t *y, const float *x);
+
+static get_block *const get[DTYPE_COUNT] = {
+    [DTYPE_Q8_0] = get_q8_0, [DTYPE_Q4_0] = get_q4_0, [DTYPE_Q4_1] = get_q4_1,
+    [DTYPE_Q5_0] = get_q5_0, [DTYPE_Q5_1] = get_q5_1, [DTYPE_Q4_K] = get_q4_k,
+    [DTYPE_Q5_K] = get_q5_k, [DTYPE_Q6_K] = get_q6_k, [DTYPE_IQ4_NL] = get_iq4_nl,
+};
+
+static put_block *const put[DTYPE_COUNT] = {
+    [DTYPE_Q8_0] = put_q8_0,
+    [DTYPE_Q4_0] = put_q4_0,
+    [DTYPE_Q6_K] = put_q6_k,
+    [DTYPE_Q4_K] = put_q4_k,
+};
+
+static int is_float(enum dtype t)
+{
+	return t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16;
+}
+
+int blocks_readable(enum dtype type)
+{
+	return is_float(type) || type == DTYPE_F64 || get[type];
+}
+
+int blocks_writable(enum dtype type)
+{
+	return is_float(type) || put[type];
+}
+
+static void read_f64(float *y, const uint8_t *x, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		double d;
+
+		memcpy(&d, x + 8 * i, sizeof d);
+		y[i] = (float)d;
+	}
+}
+
+void blocks_read(enum dtype type, float *y, const uint8_t *x, size_t n)
+{
+	const struct dtype_info *d = dtype_get(type);
+
+	if (type == DTYPE_F32)
+		memcpy(y, x, 4 * n);
+	else if (type == DTYPE_F16)
+		half_read_f16(y, x, n);
+	else if (type == DTYPE_BF16)
+		half_read_bf16(y, x, n);
+	else if (type == DTYPE_F64)
+		read_f64(y, x, n);
+	else
+		for (size_t i = 0; i < n; i += d->block, x += d->block_bytes)
+			get[type](y + i, x);
+}
+
+void blocks_write(enum dtype type, uint8_t *y, const float *x, size_t n)
+{
+	const struct dtype_info *d = dtype_get(type);
+
+	if (type == DTYPE_F32)
+		memcpy(y, x, 4 * n);
+	else if (type == DTYPE_F16)
+		half_write_f16(y, x, n);
+	else if (type == DTYPE_BF16)
+		half_write_bf16(y, x, n);
+	else
+		for (size_t i = 0; i < n; i += d->block, y += d->block_bytes)
+			put[type](y, x + i);
+}
