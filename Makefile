@@ -126,7 +126,7 @@ $(LEAKS_PRELOAD):
 	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -g -fno-builtin -fPIC -shared -o $@ $< -ldl
 leaks: $(LEAKS) $(LEAKS_PRELOAD)
 
-tests: $(UNITS) $(FUZZ)
+tests: $(UNITS) $(FUZZ) leaks
 
 fuzz: $(FUZZ)
 

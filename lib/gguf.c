@@ -679,7 +679,7 @@ static int open_sibling(struct gguf *g, unsigned i, const char *path, const stru
 static int open_all(struct gguf *g, const char *path, const struct split *s, unsigned flags,
                     struct err *e)
 {
-	size_t prefix, cap = strlen(path) + 1;
+	size_t prefix = 0, cap = strlen(path) + 1;
 	char *name = NULL;
 	int r = -1;
 
