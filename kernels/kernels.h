@@ -42,13 +42,21 @@ struct kernel_input {
 	size_t stride256;
 };
 
+/* The value of a product with int8 activations: acc * w_scale / x_scale, rounded once.  Float32 steps
+ * in between would move keys and values across rounding ties of an f16 cache, which the next
+ * quantization turns into differences of a percent. */
+static inline float kernel_rescale(float acc, float w_scale, float x_scale)
+{
+	return (float)((double)acc * ((double)w_scale / (double)x_scale));
+}
+
 /* Work space that a thread passes to mul and attend, bytes, 64-byte aligned. */
 #define KERNELS_SCRATCH (256 * 1024)
 
 /* y[t * y_stride + r] = sum over columns of w[r][c] * x[t][c], for rows row0 <= r < row1 and all
  * tokens; y points to row 0 of token 0.
- * Ternary: ((float)(integer dot) / x.scale[t]) * w.scale, per block of 256 in ascending order for
- * types with block scales: sum of (float)(dot_b) * d_b, then / scale * w.scale. */
+ * Ternary: kernel_rescale of the integer dot product; with block scales d, of the sum in ascending
+ * order of (float)(dot of the blocks with equal d) * d. */
 typedef void kernel_mul(const struct kernel_mat *w, const struct kernel_input *x, size_t row0,
                         size_t row1, float *y, size_t y_stride, void *scratch);
 
@@ -93,7 +101,7 @@ struct kernels {
 	void (*quantize_i8)(const float *x, size_t k, int8_t *q, float *scale, int32_t *sum,
 	                    int32_t *sum256);
 
-	/* y = x / sqrt(mean(x^2) + eps) * w over n values; y may be x. */
+	/* y = x / sqrt(mean(x^2) + eps) * w over n values, in float64 and rounded once; y may be x. */
 	void (*rms_norm)(float *y, const float *x, const float *w, size_t n, float eps);
 
 	/* Rotates the first 2 * half values of x by angles given as (half) cosines and sines.

@@ -5,7 +5,7 @@
  * neighbours with the same d form a run (in files made from ternary weights that is the whole row),
  * and a run is summed in integers.  So
  *
- *	y = (sum over runs, ascending, of (float)(integer dot of the run) * d) / x.scale * w.scale
+ *	y = kernel_rescale(sum over runs, ascending, of (float)(integer dot of the run) * d, ...)
  *
  * where I2_S has d = 1 everywhere.  A code is taken for the number code - 1 even where it is 3.
  * Exact while a run has fewer than 2^23 columns.
@@ -180,7 +180,7 @@ void scalar_mul_ternary(const struct kernel_mat *w, const struct kernel_input *x
 		for (size_t r = row0; r < row1; r++) {
 			one_row(l, w->data + r * w->row_bytes, x, t0, n, &s);
 			for (size_t t = 0; t < n; t++)
-				y[(t0 + t) * y_stride + r] = s.acc[t] / x->scale[t0 + t] * w->scale;
+				y[(t0 + t) * y_stride + r] = kernel_rescale(s.acc[t], w->scale, x->scale[t0 + t]);
 		}
 	}
 }

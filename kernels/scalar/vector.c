@@ -40,9 +40,9 @@ static void rms_norm(float *y, const float *x, const float *w, size_t n, float e
 
 	for (size_t i = 0; i < n; i++)
 		lane[i % 16] += (double)x[i] * (double)x[i];
-	float inv = (float)(1.0 / sqrt(sum16(lane) / (double)n + (double)eps));
+	double inv = 1.0 / sqrt(sum16(lane) / (double)n + (double)eps);
 	for (size_t i = 0; i < n; i++)
-		y[i] = x[i] * inv * w[i];
+		y[i] = (float)((double)x[i] * inv * (double)w[i]);
 }
 
 static void rotate(float *a, float *b, float cos, float sin)
