@@ -41,21 +41,21 @@ void plan_buffers(struct plan_buffers *b, const struct arch *a, uint32_t ubatch)
 	    (uint64_t)a->n_head * a->dim_k + (uint64_t)a->n_head_kv * (a->dim_k + a->dim_v);
 
 	memset(b, 0, sizeof *b);
-	b->f_stride = round_up(max2(a->n_embd, heads), 64);
-	b->stride = round_up(max2(max2(a->n_embd, heads), a->n_ff), 64);
-	b->stride256 = round_up(b->stride, 256) / 256;
-	b->x = arena_round(n * round_up(a->n_embd, 64) * f);
-	b->h = arena_round(n * b->f_stride * f);
-	b->qkv = arena_round(n * round_up(qkv, 64) * f);
-	b->gate = arena_round(n * round_up(a->n_ff, 64) * f);
-	b->up = b->gate;
-	b->out = b->x;
-	b->hidden = b->x;
-	b->q8 = arena_round(n * b->stride);
+	b->x_stride = round_up(a->n_embd, 64);
+	b->h_stride = round_up(max2(a->n_embd, heads), 64);
+	b->qkv_stride = round_up(qkv, 64);
+	b->ff_stride = round_up(a->n_ff, 64);
+	uint64_t widest = max2(b->h_stride, b->ff_stride);
+	b->sum_stride = round_up(widest, 256) / 256;
+	b->x = b->out = b->hidden = arena_round(n * b->x_stride * f);
+	b->h = arena_round(n * b->h_stride * f);
+	b->qkv = arena_round(n * b->qkv_stride * f);
+	b->gate = b->up = arena_round(n * b->ff_stride * f);
+	b->q8 = arena_round(n * widest);
 	b->q8_scale = arena_round(n * f);
 	b->q8_sum = arena_round(n * sizeof(int32_t));
-	b->q8_sum256 = arena_round(n * b->stride256 * sizeof(int32_t));
-	b->rope = arena_round(n * a->n_rot * f);
+	b->q8_sum256 = arena_round(n * b->sum_stride * sizeof(int32_t));
+	b->rope = 2 * arena_round(n * a->n_rot / 2 * f);
 }
 
 static uint64_t activation_bytes(const struct arch *a, uint32_t ubatch)

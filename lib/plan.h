@@ -70,8 +70,8 @@ struct plan_buffers {
 	uint64_t x, h, qkv, gate, up, out, hidden; /* float32, per ubatch */
 	uint64_t q8, q8_scale, q8_sum, q8_sum256;
 	uint64_t rope;              /* cosines and sines */
-	uint64_t stride, stride256; /* elements between rows of q8 and of q8_sum256 */
-	uint64_t f_stride;          /* floats between rows of h, gate, up */
+	uint64_t x_stride, h_stride, qkv_stride, ff_stride; /* elements between rows */
+	uint64_t sum_stride;                                /* of q8_sum256 */
 };
 void plan_buffers(struct plan_buffers *b, const struct arch *a, uint32_t ubatch);
 

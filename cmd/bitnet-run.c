@@ -1,0 +1,661 @@
+/*
+ * bitnet-run: text from a ternary model, as a filter.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "chat.h"
+#include "clock.h"
+#include "fmt.h"
+#include "generate.h"
+#include "gguf.h"
+#include "io.h"
+#include "model_path.h"
+#include "opt.h"
+#include "request.h"
+#include "session.h"
+#include "threads.h"
+#include "vocab.h"
+
+#define PROMPT_LIMIT ((size_t)256 << 20) /* bytes of text that are read at most */
+#define LOGITS_ROWS  64                  /* positions per step of --logits */
+
+static struct {
+	const char *model, *prompt, *file, *system, *tokens, *logits, *kernel, *pre, *act, *format;
+	struct opt_list stop;
+	int chat, json, jsonl, tokenize, memory, list_kernels, ignore_eos;
+	int no_bos, no_special, quiet, verbose, no_check;
+	int64_t n, threads, seed, logprobs, i2s_group, ubatch, ctx;
+	struct sample_options sample;
+	enum dtype kv[2]; /* K, V */
+	enum weights_load load;
+} o = {.n = -1, .seed = -1, .i2s_group = 32, .sample = SAMPLE_DEFAULTS};
+
+static volatile sig_atomic_t stopped; /* the signal that asked us to stop */
+
+static int set_kv_type(void *to, const char *value, struct err *e)
+{
+	enum dtype *kv = to;
+	const char *comma = strchr(value, ',');
+	char first[16];
+
+	snprintf(first, sizeof first, "%.*s", comma ? (int)(comma - value) : 15, value);
+	kv[0] = dtype_find(first);
+	kv[1] = comma ? dtype_find(comma + 1) : kv[0];
+	if (kv[0] == DTYPE_NONE || kv[1] == DTYPE_NONE)
+		return err_set(e, ERR_TROUBLE,
+		               "'%s' is not a cache type (f16, f32, bf16, q8_0, q4_0)", value);
+	return 0;
+}
+
+static int set_load(void *to, const char *value, struct err *e)
+{
+	static const char *const name[] = {"mmap", "mlock", "read", "hugetlb"};
+
+	for (int i = 0; i < 4; i++)
+		if (!strcmp(value, name[i])) {
+			*(enum weights_load *)to = (enum weights_load)i;
+			return 0;
+		}
+	return err_set(e, ERR_TROUBLE, "'%s' is not one of mmap, mlock, read, hugetlb", value);
+}
+
+static int set_ctx(void *to, const char *value, struct err *e)
+{
+	char *end;
+	long long n = strtoll(value, &end, 10);
+
+	if (!strcmp(value, "max")) {
+		*(int64_t *)to = -1;
+		return 0;
+	}
+	if (end == value || *end || n < 1 || n > INT32_MAX)
+		return err_set(e, ERR_TROUBLE, "'%s' is neither a count of tokens nor max", value);
+	*(int64_t *)to = n;
+	return 0;
+}
+
+static const struct opt options[] = {
+    {OPT_HEAD, .help = "Input"},
+    {OPT_STRING, 'm', "model", &o.model, "FILE",
+     "GGUF file; without it, the small model that comes with the toolkit"},
+    {OPT_STRING, 'p', "prompt", &o.prompt, "TEXT", "text to continue"},
+    {OPT_STRING, 'f', "file", &o.file, "FILE",
+     "read the prompt from FILE (- is standard input, also the default when it is not a terminal); "
+     "one newline at its end is dropped"},
+    {OPT_STRING, 0, "tokens", &o.tokens, "IDS",
+     "the prompt as token ids, by spaces or commas; nothing is added"},
+    {OPT_FLAG, 0, "chat", &o.chat, NULL,
+     "the prompt is a user's message in the model's chat format"},
+    {OPT_STRING, 's', "system", &o.system, "TEXT", "system message, with --chat"},
+    {OPT_STRING, 0, "chat-format", &o.format, "NAME",
+     "use this chat format, not the one that the model names"},
+    {OPT_FLAG, 0, "jsonl", &o.jsonl, NULL,
+     "each line of standard input is a request, each answer a line (see bitnet-jsonl(5))"},
+    {OPT_FLAG, 0, "no-bos", &o.no_bos, NULL, "do not put the beginning-of-text token in front"},
+    {OPT_FLAG, 0, "no-special", &o.no_special, NULL, "special tokens in the prompt are plain text"},
+    {OPT_STRING, 0, "pre", &o.pre, "NAME",
+     "use this pre-tokenizer, not the one that the file names"},
+
+    {OPT_HEAD, .help = "Output"},
+    {OPT_INT, 'n', "predict", &o.n, "N",
+     "generate at most N tokens; -1 (the default) goes on until the model ends or the context is "
+     "full",
+     .min = -1, .max = INT32_MAX},
+    {OPT_FLAG, 'J', "json", &o.json, NULL,
+     "one JSON object: text, token ids, finish reason, counts, timings, seed"},
+    {OPT_LIST, 0, "stop", &o.stop, "STRING",
+     "end in front of STRING, which is not printed (may be given several times)"},
+    {OPT_FLAG, 0, "ignore-eos", &o.ignore_eos, NULL, "go on behind an end-of-text token"},
+    {OPT_INT, 0, "logprobs", &o.logprobs, "N",
+     "with --json or --jsonl: the N most likely tokens of each step", .min = 0,
+     .max = SAMPLE_LOGPROBS},
+    {OPT_STRING, 0, "logits", &o.logits, "FILE",
+     "write the prompt's logits: little-endian float32, [tokens][vocabulary]"},
+    {OPT_FLAG, 0, "tokenize", &o.tokenize, NULL, "print the ids of the input and stop"},
+    {OPT_FLAG, 0, "memory", &o.memory, NULL,
+     "print the bytes of each region of memory that was taken; without -p, -f or --tokens stop "
+     "there"},
+    {OPT_FLAG, 'q', "quiet", &o.quiet, NULL, "no summary and no warnings on standard error"},
+    {OPT_FLAG, 'v', "verbose", &o.verbose, NULL, "say what was decided while loading"},
+
+    {OPT_HEAD, .help = "Sampling"},
+    {OPT_REAL, 0, "temperature", &o.sample.temperature, "T",
+     "0 takes the likeliest token (default 0.8)", .min = 0, .max = 100},
+    {OPT_INT, 0, "top-k", &o.sample.top_k, "K", "draw from the K likeliest; 0 is all (default 40)",
+     .min = 0, .max = INT32_MAX},
+    {OPT_REAL, 0, "top-p", &o.sample.top_p, "P",
+     "draw from the fewest that have probability P together (default 0.95)", .min = 0, .max = 1},
+    {OPT_REAL, 0, "min-p", &o.sample.min_p, "P",
+     "draw from those of at least P times the best one's probability (default 0.05)", .min = 0,
+     .max = 1},
+    {OPT_REAL, 0, "repeat-penalty", &o.sample.repeat_penalty, "X",
+     "divide the logits of recent tokens by X (default 1)", .min = 0.01, .max = 100},
+    {OPT_REAL, 0, "frequency-penalty", &o.sample.frequency_penalty, "X",
+     "take X off per recent occurrence (default 0)", .min = -100, .max = 100},
+    {OPT_REAL, 0, "presence-penalty", &o.sample.presence_penalty, "X",
+     "take X off for any recent occurrence (default 0)", .min = -100, .max = 100},
+    {OPT_INT, 0, "penalty-last", &o.sample.penalty_last, "N",
+     "recent is the last N tokens (default 64)", .min = 0, .max = INT32_MAX},
+    {OPT_INT, 0, "seed", &o.seed, "N", "the same seed gives the same text (default: a random one)",
+     .min = 0, .max = 9e18},
+
+    {OPT_HEAD, .help = "Machine"},
+    {OPT_CALL, 'c', "ctx-size", &o.ctx, "N|max",
+     "tokens of context (default: the model's, at most 4096)", .call = set_ctx},
+    {OPT_CALL, 'k', "kv-type", o.kv, "K[,V]",
+     "type of the KV cache: f16 (default), f32, bf16, q8_0, q4_0", .call = set_kv_type},
+    {OPT_INT, 'u', "ubatch-size", &o.ubatch, "N", "prompt tokens computed at once (default 512)",
+     .min = 1, .max = 65536},
+    {OPT_INT, 't', "threads", &o.threads, "N",
+     "threads (default: the cores that this process may use)", .min = 1, .max = 1024},
+    {OPT_CALL, 0, "load", &o.load, "HOW", "weights: mmap (default), mlock, read or hugetlb",
+     .call = set_load},
+    {OPT_STRING, 0, "kernel", &o.kernel, "NAME", "use this kernel set"},
+    {OPT_FLAG, 0, "list-kernels", &o.list_kernels, NULL,
+     "name the kernel sets of this machine and stop"},
+    {OPT_STRING, 0, "ffn-act", &o.act, "NAME",
+     "feed-forward activation, silu or relu2, against the file"},
+    {OPT_INT, 0, "i2s-group", &o.i2s_group, "N",
+     "I2_S packing: 32 (default, all published files) or 16 (made by ARM builds)", .min = 16,
+     .max = 32},
+    {OPT_FLAG, 0, "no-check", &o.no_check, NULL,
+     "do not look for corrupt ternary codes while loading"},
+    {OPT_END},
+};
+
+static const struct opt_program program = {
+    .name = "bitnet-run",
+    .synopsis = "[-m FILE] [-p TEXT | -f FILE | --tokens IDS] [-n N] [options]\n"
+		"[-m FILE] --jsonl < requests > answers",
+    .about = "Generates text with a ternary (BitNet b1.58) model in GGUF form.",
+    .examples =
+	"  bitnet-run -p 'ROMEO:' -n 60\n"
+	"  echo 'What is a ternary weight?' | bitnet-run -m model.gguf --chat > answer.txt\n"
+	"  bitnet-run -m model.gguf --json -p Hi | jq -r .text\n",
+    .options = options,
+};
+
+/* All that is open while we run. */
+struct run {
+	struct gguf gguf;
+	struct vocab *vocab;
+	struct session *session;
+	struct generate_options gen;
+	FILE *logits;
+	char *text; /* with --json: the completion */
+	size_t text_n, text_cap;
+	double loaded; /* seconds */
+};
+
+static void on_signal(int sig)
+{
+	stopped = sig;
+}
+
+/* The second time the same signal kills. */
+static void catch_signals(void)
+{
+	struct sigaction a = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+
+	sigaction(SIGINT, &a, NULL);
+	sigaction(SIGTERM, &a, NULL);
+	signal(SIGPIPE, SIG_DFL);
+}
+
+static int list_kernels(void)
+{
+	const struct kernels *k;
+	const struct kernels *best = kernels_get(NULL);
+	int runs;
+
+	for (size_t i = 0; (k = kernels_at(i, &runs)); i++)
+		if (runs)
+			printf("%s%s\n", k->name, k == best ? " (default)" : "");
+	return 0;
+}
+
+static int print_json(json_t *j, struct err *e)
+{
+	int failed = !j || json_dumpf(j, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) ||
+	             putchar('\n') == EOF || fflush(stdout);
+
+	json_decref(j);
+	return failed ? err_sys(e, "standard output") : 0;
+}
+
+static int write_text(void *arg, const char *p, size_t n, struct err *e)
+{
+	(void)arg;
+	if (fwrite(p, 1, n, stdout) != n || fflush(stdout))
+		return err_sys(e, "standard output");
+	return 0;
+}
+
+static int keep_text(void *arg, const char *p, size_t n, struct err *e)
+{
+	struct run *r = arg;
+
+	if (r->text_n + n > r->text_cap) {
+		size_t cap = 2 * (r->text_n + n);
+		char *grown = mem_realloc(MEM_IO, r->text, cap, 1, e);
+		if (!grown)
+			return -1;
+		r->text = grown;
+		r->text_cap = cap;
+	}
+	memcpy(r->text + r->text_n, p, n);
+	r->text_n += n;
+	return 0;
+}
+
+static int write_logits(void *arg, const float *rows, size_t n, struct err *e)
+{
+	struct run *r = arg;
+	size_t count = n * session_arch(r->session)->n_vocab;
+
+	for (size_t i = 0; i < count; i++) {
+		uint32_t bits;
+		memcpy(&bits, &rows[i], 4);
+		bits = htole32(bits);
+		if (fwrite(&bits, 4, 1, r->logits) != 1)
+			return err_sys(e, "%s", o.logits);
+	}
+	return 0;
+}
+
+/* The text of the prompt: borrowed from argv, or read and owned (*owned). */
+static int read_prompt(const char **p, size_t *n, char **owned, struct err *e)
+{
+	const char *file = o.file;
+
+	*owned = NULL;
+	if (o.prompt) {
+		*p = o.prompt;
+		*n = strlen(o.prompt);
+		return 0;
+	}
+	if (!file) {
+		if (isatty(STDIN_FILENO))
+			return err_set(
+			    e, ERR_TROUBLE,
+			    "no prompt: give -p TEXT, -f FILE or text on standard input");
+		file = "-";
+	}
+	if (io_slurp(file, PROMPT_LIMIT, owned, n, e))
+		return err_in(e, "%s", strcmp(file, "-") ? file : "standard input");
+	if (!o.tokenize && *n && (*owned)[*n - 1] == '\n')
+		--*n;
+	*p = *owned;
+	return 0;
+}
+
+static int parse_ids(const char *s, struct ids *ids, struct err *e)
+{
+	while (*s) {
+		char *end;
+		errno = 0;
+		long id = strtol(s, &end, 10);
+		if (end == s || errno || id < 0 || id > INT32_MAX)
+			return err_set(e, ERR_TROUBLE, "--tokens: '%.20s' is not a token id", s);
+		if (ids_push(ids, (int32_t)id, e))
+			return -1;
+		s = end + strspn(end, " ,\t\n");
+	}
+	return 0;
+}
+
+static int encode_chat(const struct run *r, const struct chat_message *m, size_t n, struct ids *ids,
+                       struct err *e)
+{
+	const struct chat_format *f = NULL;
+
+	if (o.format && !(f = chat_find(o.format)))
+		return err_set(e, ERR_TROUBLE, "--chat-format: there is no format '%s'", o.format);
+	if (!f && chat_detect(&f, &r->gguf, r->vocab, e))
+		return -1;
+	return chat_encode(f, r->vocab, m, n, ids, e);
+}
+
+static int encode_text(const struct run *r, const char *p, size_t n, struct ids *ids, struct err *e)
+{
+	struct vocab_text text = {p, n, !o.no_special};
+	return vocab_encode(r->vocab, &text, 1, !o.no_bos, ids, e);
+}
+
+static int encode_prompt(const struct run *r, struct ids *ids, struct err *e)
+{
+	struct chat_message m[2];
+	size_t n_messages = 0, n = 0;
+	const char *p = NULL;
+	char *owned;
+	int status;
+
+	if (o.tokens)
+		return parse_ids(o.tokens, ids, e);
+	if (read_prompt(&p, &n, &owned, e))
+		return -1;
+	if (o.chat) {
+		if (o.system)
+			m[n_messages++] =
+			    (struct chat_message){"system", o.system, strlen(o.system)};
+		m[n_messages++] = (struct chat_message){"user", p, n};
+		status = encode_chat(r, m, n_messages, ids, e);
+	} else {
+		status = encode_text(r, p, n, ids, e);
+	}
+	free(owned);
+	return status;
+}
+
+static int print_ids(const struct run *r, struct err *e)
+{
+	struct ids ids = {0};
+	int status = encode_prompt(r, &ids, e);
+
+	if (status == 0 && o.json) {
+		json_t *list = json_array(), *pieces = json_array();
+		for (size_t i = 0; i < ids.n; i++) {
+			struct gguf_str s = vocab_piece(r->vocab, ids.v[i], NULL);
+			json_t *piece = json_stringn(s.p, s.n);
+			json_array_append_new(list, json_integer(ids.v[i]));
+			json_array_append_new(pieces, piece ? piece : json_string("\xef\xbf\xbd"));
+		}
+		status = print_json(json_pack("{s:o, s:o}", "ids", list, "pieces", pieces), e);
+	} else if (status == 0) {
+		for (size_t i = 0; i < ids.n; i++)
+			printf("%s%d", i ? " " : "", ids.v[i]);
+		putchar('\n');
+	}
+	ids_free(&ids);
+	return status;
+}
+
+static void warn(const char *text)
+{
+	if (!o.quiet)
+		fprintf(stderr, "bitnet-run: %s: %s\n", o.model, text);
+}
+
+static uint64_t peak_memory(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (uint64_t)u.ru_maxrss * 1024;
+}
+
+static void summary(const struct run *r, const struct generate_result *g)
+{
+	char peak[FMT_SIZE];
+
+	if (o.quiet)
+		return;
+	fprintf(stderr, "bitnet-run: loaded in %.2f s; %zu prompt tokens", r->loaded, g->n_prompt);
+	if (g->prefill > 0)
+		fprintf(stderr, " at %.1f tokens/s", (double)g->n_prompt / g->prefill);
+	fprintf(stderr, "; %zu tokens", g->tokens.n);
+	if (g->decode > 0 && g->tokens.n)
+		fprintf(stderr, " at %.1f tokens/s", (double)g->tokens.n / g->decode);
+	fprintf(stderr, " (%s); peak memory %s; seed %llu; %s, %d threads\n",
+	        generate_finish_name(g->finish), fmt_size(peak, peak_memory()),
+	        (unsigned long long)r->gen.sample.seed, session_kernel(r->session),
+	        session_threads(r->session));
+}
+
+/* Standard output of one completion: text as it comes, or an object at the end. */
+static int complete(struct run *r, struct err *e)
+{
+	struct generate_result g = {0};
+	struct ids ids = {0};
+	int status = encode_prompt(r, &ids, e);
+
+	r->gen.text = o.json ? keep_text : write_text;
+	r->gen.prompt_logits = r->logits ? write_logits : NULL;
+	r->gen.arg = r;
+	if (status == 0)
+		status = generate_run(&g, r->session, r->vocab, ids.v, ids.n, &r->gen, e);
+	if (status == 0 && o.json) {
+		json_t *a = request_answer(NULL, r->text, r->text_n, r->vocab, &g, &r->gen);
+		if (a && o.memory)
+			json_object_set_new(a, "memory", plan_json(session_memory(r->session)));
+		status = print_json(a, e);
+	}
+	if (status == 0 && o.memory && !o.json)
+		plan_print(session_memory(r->session), stderr);
+	if (status == 0 && !o.json && !stopped && g.tokens.n && isatty(STDOUT_FILENO))
+		putchar('\n');
+	if (status == 0)
+		summary(r, &g);
+	generate_free(&g);
+	ids_free(&ids);
+	return status;
+}
+
+static int answer_line(struct run *r, const char *line, size_t n, struct err *e)
+{
+	struct request q;
+	struct generate_result g = {0};
+	struct ids ids = {0};
+	struct err bad = {0};
+	json_t *answer = NULL;
+	int status = request_parse(&q, line, n, &r->gen, &bad);
+
+	q.options.text = keep_text;
+	q.options.arg = r;
+	r->text_n = 0;
+	if (status == 0 && q.n_messages)
+		status = encode_chat(r, q.message, q.n_messages, &ids, &bad);
+	else if (status == 0 && q.prompt)
+		status = encode_text(r, q.prompt, q.prompt_n, &ids, &bad);
+	if (status == 0)
+		status = generate_run(&g, r->session, r->vocab, q.tokens.n ? q.tokens.v : ids.v,
+		                      q.tokens.n ? q.tokens.n : ids.n, &q.options, &bad);
+	if (status == 0)
+		answer = request_answer(q.id, r->text, r->text_n, r->vocab, &g, &q.options);
+	else
+		answer = request_error(q.id, &bad);
+	int printed = stopped && g.finish == GENERATE_ABORTED && !g.tokens.n
+	                  ? (json_decref(answer), 0)
+	                  : print_json(answer, e);
+	generate_free(&g);
+	ids_free(&ids);
+	request_free(&q);
+	return printed ? -1 : status ? 1 : 0;
+}
+
+/* Returns 0, 1 when some line was bad, -1. */
+static int answer_lines(struct run *r, struct err *e)
+{
+	char *line = NULL;
+	size_t cap = 0;
+	ssize_t n = 0;
+	int worst = 0, status = 0;
+
+	while (status >= 0 && !stopped && (n = getline(&line, &cap, stdin)) > 0) {
+		if (line[n - 1] == '\n')
+			n--;
+		if (n == 0)
+			continue;
+		status = answer_line(r, line, (size_t)n, e);
+		if (status)
+			worst = status;
+	}
+	if (n < 0 && ferror(stdin) && !stopped)
+		worst = err_sys(e, "standard input");
+	free(line);
+	return worst;
+}
+
+static int open_session(struct run *r, struct err *e)
+{
+	struct session_options so = {
+	    .plan = {.ctx = (uint32_t)(o.ctx > 0 ? o.ctx : 0),
+	             .ubatch = (uint32_t)o.ubatch,
+	             .logits_rows = o.logits ? LOGITS_ROWS : 1,
+	             .threads = (int)(o.threads ? o.threads : threads_available()),
+	             .k_type = o.kv[0],
+	             .v_type = o.kv[1],
+	             .load = o.load},
+	    .act = o.act,
+	    .kernel = o.kernel,
+	    .i2s_group = (int)o.i2s_group,
+	    .check = !o.no_check,
+	    .stop = &stopped,
+	};
+	char text[160];
+
+	if (o.i2s_group != 16 && o.i2s_group != 32)
+		return err_set(e, ERR_TROUBLE, "--i2s-group: %lld is neither 16 nor 32",
+		               (long long)o.i2s_group);
+	if (o.ctx < 0)
+		so.plan.ctx = UINT32_MAX;
+	if (vocab_plan(&r->gguf, &so.vocab_bytes, e) || session_open(&r->session, &r->gguf, &so, e))
+		return -1;
+	uint32_t trained = session_arch(r->session)->n_ctx;
+	if (session_ctx(r->session) > trained) {
+		snprintf(text, sizeof text,
+		         "a context of %u tokens is more than the %u it was trained for",
+		         session_ctx(r->session), trained);
+		warn(text);
+	}
+	return 0;
+}
+
+static int open_model(struct run *r, struct err *e)
+{
+	double start = clock_now();
+
+	if (gguf_open(&r->gguf, o.model, o.tokenize ? GGUF_HEADER_ONLY : 0, e))
+		return -1;
+	for (unsigned i = 0; i < r->gguf.n_warnings; i++)
+		warn(r->gguf.warnings[i].text);
+	if (vocab_open(&r->vocab, &r->gguf, o.pre, e))
+		return -1;
+	if (!o.tokenize && open_session(r, e))
+		return -1;
+	r->loaded = clock_now() - start;
+	return 0;
+}
+
+static int open_logits(struct run *r, struct err *e)
+{
+	if (!o.logits)
+		return 0;
+	r->logits = fopen(o.logits, "wbe");
+	return r->logits ? 0 : err_sys(e, "%s", o.logits);
+}
+
+static int close_logits(struct run *r, struct err *e)
+{
+	FILE *f = r->logits;
+
+	r->logits = NULL;
+	return f && fclose(f) ? err_sys(e, "%s", o.logits) : 0;
+}
+
+static int check_options(struct err *e)
+{
+	if (!!o.prompt + !!o.file + !!o.tokens + o.jsonl > 1)
+		return err_set(e, ERR_TROUBLE,
+		               "give one of --prompt, --file, --tokens and --jsonl");
+	if (o.logprobs && !o.json && !o.jsonl)
+		return err_set(e, ERR_TROUBLE, "--logprobs needs --json or --jsonl");
+	if (o.system && !o.chat)
+		return err_set(e, ERR_TROUBLE, "--system needs --chat");
+	return 0;
+}
+
+/* A seed that users can type again: 31 bits. */
+static uint64_t choose_seed(void)
+{
+	uint32_t seed = 0;
+
+	if (o.seed >= 0)
+		return (uint64_t)o.seed;
+	if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
+		seed = (uint32_t)getpid();
+	return seed >> 1;
+}
+
+static int print_memory(const struct run *r, struct err *e)
+{
+	if (o.json)
+		return print_json(plan_json(session_memory(r->session)), e);
+	return plan_print(session_memory(r->session), stdout) ? err_sys(e, "standard output") : 0;
+}
+
+static int run(struct run *r, struct err *e)
+{
+	o.sample.seed = choose_seed();
+	r->gen = (struct generate_options){.sample = o.sample,
+	                                   .n_predict = o.n,
+	                                   .stop = o.stop.v,
+	                                   .n_stop = o.stop.n,
+	                                   .ignore_eos = o.ignore_eos,
+	                                   .logprobs = (int)o.logprobs};
+	if (open_model(r, e))
+		return err_in(e, "%s", o.model);
+	if (o.tokenize)
+		return print_ids(r, e);
+	if (o.memory && !o.prompt && !o.file && !o.tokens && !o.jsonl)
+		return print_memory(r, e);
+	if (open_logits(r, e))
+		return -1;
+	return o.jsonl ? answer_lines(r, e) : complete(r, e);
+}
+
+static void finish(struct run *r)
+{
+	session_close(r->session);
+	vocab_close(r->vocab);
+	gguf_close(&r->gguf);
+	mem_free(r->text);
+}
+
+int main(int argc, char **argv)
+{
+	struct run r = {0};
+	struct err e = {0};
+	char path[4200];
+	int first, status = opt_parse(&program, argc, argv, &first, &e);
+
+	if (status == OPT_HELP || status == OPT_VERSION) {
+		status =
+		    status == OPT_HELP ? opt_help(&program, stdout) : opt_version(&program, stdout);
+		goto done;
+	}
+	if (status == 0 && first < argc)
+		status =
+		    err_set(&e, ERR_TROUBLE, "no operands are expected, found '%s'", argv[first]);
+	if (status == 0)
+		status = check_options(&e);
+	if (status == 0 && o.list_kernels) {
+		status = list_kernels();
+		goto done;
+	}
+	if (status == 0 && !o.model) {
+		status = model_path(path, sizeof path, &e);
+		o.model = path;
+	}
+	if (status == 0) {
+		catch_signals();
+		status = run(&r, &e);
+	}
+	if (close_logits(&r, status < 0 ? NULL : &e))
+		status = -1;
+	finish(&r);
+done:
+	if (io_close_stdout(status < 0 ? NULL : &e))
+		status = -1;
+	if (status < 0) {
+		fprintf(stderr, "bitnet-run: %s\n", e.text);
+		return e.status;
+	}
+	return stopped ? 128 + stopped : status;
+}

@@ -1,0 +1,304 @@
+#include "forward.h"
+
+#include <math.h>
+#include <string.h>
+
+/*
+ * Each stage ends at a barrier.  Stages over tokens (norms, rotation) give whole tokens to a
+ * thread; products give whole rows of the matrix; attention gives (KV head, tile of tokens) units.
+ * So each value has one writer, computed in an order that does not depend on the split.
+ */
+
+#define ROW_STEP  64 /* rows of a matrix are split in multiples of this */
+#define ATTN_TILE 16 /* tokens of one attention unit */
+
+struct worker {
+	struct forward *f;
+	int i, count;
+	uint8_t *scratch;
+};
+
+static void barrier(const struct worker *t)
+{
+	threads_barrier(t->f->pool);
+}
+
+/* Tokens that this thread does: [*first, *last). */
+static void my_tokens(const struct worker *t, size_t *first, size_t *last)
+{
+	threads_split(t->f->n, 1, t->i, t->count, first, last);
+}
+
+static struct kernel_input input(const struct forward *f, const float *x, size_t stride, size_t n,
+                                 size_t k)
+{
+	return (struct kernel_input){.n = n,
+	                             .k = k,
+	                             .f = x,
+	                             .q = f->q8,
+	                             .stride = stride,
+	                             .scale = f->q8_scale,
+	                             .sum = f->q8_sum,
+	                             .sum256 = f->q8_sum256,
+	                             .stride256 = f->sum_stride};
+}
+
+/* Row `token` of the int8 input; its rows lie as far apart as those of the floats it is made of. */
+static void quantize(const struct forward *f, size_t token, const float *x, size_t stride, size_t k)
+{
+	f->kern->quantize_i8(x, k, f->q8 + token * stride, &f->q8_scale[token], &f->q8_sum[token],
+	                     f->q8_sum256 + token * f->sum_stride);
+}
+
+/* h = rms(w, x), then int8 of h, for my tokens. */
+static void norm_and_quantize(const struct worker *t, float *h, size_t h_stride, const float *x,
+                              size_t x_stride, const struct weight *w, size_t k)
+{
+	const struct forward *f = t->f;
+	size_t a, b;
+
+	my_tokens(t, &a, &b);
+	for (size_t i = a; i < b; i++) {
+		if (w->v)
+			f->kern->rms_norm(h + i * h_stride, x + i * x_stride, w->v, k,
+			                  f->arch->eps);
+		quantize(f, i, h + i * h_stride, h_stride, k);
+	}
+}
+
+/* Rows [row0, row1) of one matrix, or nothing when the range is empty. */
+static void product(const struct worker *t, const struct weight *w, const struct kernel_input *in,
+                    size_t row0, size_t row1, float *y, size_t stride)
+{
+	if (row0 < row1)
+		t->f->kern->mul[w->mat.type](&w->mat, in, row0, row1, y, stride, t->scratch);
+}
+
+static void embed(const struct worker *t)
+{
+	struct forward *f = t->f;
+	const struct arch *a = f->arch;
+	const struct kernel_mat *m = &f->w->embd.mat;
+	size_t first, last, half = a->n_rot / 2;
+
+	my_tokens(t, &first, &last);
+	for (size_t i = first; i < last; i++) {
+		float *x = f->x + i * f->x_stride;
+		f->kern->dequantize[m->type](x, m->data + (size_t)f->ids[i] * m->row_bytes,
+		                             a->n_embd);
+		if (m->scale != 1)
+			for (size_t j = 0; j < a->n_embd; j++)
+				x[j] *= m->scale;
+		double pos = (double)(f->pos + i) / a->rope_factor;
+		for (size_t j = 0; j < half; j++) {
+			double angle = pos * pow(a->rope_base, -2.0 * (double)j / a->n_rot);
+			if (f->w->rope_freqs.v)
+				angle /= (double)f->w->rope_freqs.v[j];
+			f->cos[i * half + j] = (float)cos(angle);
+			f->sin[i * half + j] = (float)sin(angle);
+		}
+	}
+}
+
+/* Q, K and V over one quantized input, as one range of rows. */
+static void project_qkv(const struct worker *t, const struct weights_layer *l)
+{
+	struct forward *f = t->f;
+	const struct weight *part[] = {&l->q, &l->k, &l->v};
+	struct kernel_input in = input(f, f->h, f->h_stride, f->n, f->arch->n_embd);
+	size_t total = l->q.mat.rows + l->k.mat.rows + l->v.mat.rows, first, last, base = 0;
+
+	threads_split(total, ROW_STEP, t->i, t->count, &first, &last);
+	for (int p = 0; p < 3; p++) {
+		size_t rows = part[p]->mat.rows;
+		size_t a = first > base ? first - base : 0;
+		size_t b = last > base ? last - base : 0;
+		product(t, part[p], &in, a, b < rows ? b : rows, f->qkv + base, f->qkv_stride);
+		base += rows;
+	}
+}
+
+/* Rotates Q and K and puts K and V into the cache. */
+static void rotate_and_store(const struct worker *t, uint32_t layer)
+{
+	struct forward *f = t->f;
+	const struct arch *a = f->arch;
+	size_t first, last, half = a->n_rot / 2;
+
+	my_tokens(t, &first, &last);
+	for (size_t i = first; i < last; i++) {
+		float *q = f->qkv + i * f->qkv_stride;
+		float *k = q + (size_t)a->n_head * a->dim_k;
+		float *v = k + (size_t)a->n_head_kv * a->dim_k;
+		const float *c = f->cos + i * half, *s = f->sin + i * half;
+
+		for (uint32_t h = 0; h < a->n_head; h++)
+			f->kern->rope(q + (size_t)h * a->dim_k, c, s, half, a->neox);
+		for (uint32_t h = 0; h < a->n_head_kv; h++) {
+			uint8_t *kc = f->cache.k + layer * f->cache.k_layer + h * f->cache.k_head;
+			uint8_t *vc = f->cache.v + layer * f->cache.v_layer + h * f->cache.v_head;
+			f->kern->rope(k + (size_t)h * a->dim_k, c, s, half, a->neox);
+			f->kern->quantize[f->k_type](kc + (f->pos + i) * f->cache.k_row,
+			                             k + (size_t)h * a->dim_k, a->dim_k);
+			f->kern->quantize[f->v_type](vc + (f->pos + i) * f->cache.v_row,
+			                             v + (size_t)h * a->dim_v, a->dim_v);
+		}
+	}
+}
+
+/* Attention into h (n, n_head * dim_v). */
+static void attend(const struct worker *t, uint32_t layer)
+{
+	struct forward *f = t->f;
+	const struct arch *a = f->arch;
+	size_t group = a->n_head / a->n_head_kv;
+	size_t tiles = (f->n + ATTN_TILE - 1) / ATTN_TILE;
+
+	/* Later tiles see more positions: dealing them out in turn keeps the threads even. */
+	for (size_t u = (size_t)t->i; u < tiles * a->n_head_kv; u += (size_t)t->count) {
+		size_t head = u % a->n_head_kv, tile = u / a->n_head_kv, token = tile * ATTN_TILE;
+		size_t left = f->n - token;
+		struct kernel_attn at = {
+		    .dim_k = a->dim_k,
+		    .dim_v = a->dim_v,
+		    .heads = group,
+		    .tokens = left < ATTN_TILE ? left : ATTN_TILE,
+		    .pos = f->pos + token,
+		    .scale = (float)(1 / sqrt((double)a->dim_k)),
+		    .q = f->qkv + token * f->qkv_stride + head * group * a->dim_k,
+		    .q_stride = f->qkv_stride,
+		    .k = f->cache.k + layer * f->cache.k_layer + head * f->cache.k_head,
+		    .v = f->cache.v + layer * f->cache.v_layer + head * f->cache.v_head,
+		    .k_row_bytes = f->cache.k_row,
+		    .v_row_bytes = f->cache.v_row,
+		    .out = f->h + token * f->h_stride + head * group * a->dim_v,
+		    .out_stride = f->h_stride,
+		    .k_type = f->k_type,
+		    .v_type = f->v_type,
+		    .scratch = t->scratch,
+		};
+		f->kern->attend(&at);
+	}
+}
+
+/* x += W * input, each thread for its own rows. */
+static void project_and_add(const struct worker *t, const struct weight *w, const float *in_f,
+                            size_t in_stride, size_t k)
+{
+	struct forward *f = t->f;
+	struct kernel_input in = input(f, in_f, in_stride, f->n, k);
+	size_t a, b;
+
+	threads_split(w->mat.rows, ROW_STEP, t->i, t->count, &a, &b);
+	product(t, w, &in, a, b, f->out, f->x_stride);
+	for (size_t i = 0; i < f->n && a < b; i++)
+		f->kern->add(f->x + i * f->x_stride + a, f->out + i * f->x_stride + a, b - a);
+}
+
+/* gate = act(Wg * h) * (Wu * h), each thread for its own rows of both. */
+static void gate_and_up(const struct worker *t, const struct weights_layer *l)
+{
+	struct forward *f = t->f;
+	struct kernel_input in = input(f, f->h, f->h_stride, f->n, f->arch->n_embd);
+	size_t a, b;
+
+	threads_split(l->gate.mat.rows, ROW_STEP, t->i, t->count, &a, &b);
+	product(t, &l->gate, &in, a, b, f->gate, f->ff_stride);
+	product(t, &l->up, &in, a, b, f->up, f->ff_stride);
+	for (size_t i = 0; i < f->n && a < b; i++) {
+		float *g = f->gate + i * f->ff_stride + a, *u = f->up + i * f->ff_stride + a;
+		if (f->arch->act == ARCH_RELU2)
+			f->kern->relu2_mul(g, u, b - a);
+		else
+			f->kern->silu_mul(g, u, b - a);
+	}
+}
+
+static void layer(const struct worker *t, uint32_t i)
+{
+	struct forward *f = t->f;
+	const struct arch *a = f->arch;
+	const struct weights_layer *l = &f->w->layer[i];
+	size_t heads = (size_t)a->n_head * a->dim_v;
+
+	norm_and_quantize(t, f->h, f->h_stride, f->x, f->x_stride, &l->attn_norm, a->n_embd);
+	barrier(t);
+	project_qkv(t, l);
+	barrier(t);
+	rotate_and_store(t, i);
+	barrier(t);
+	attend(t, i);
+	barrier(t);
+	norm_and_quantize(t, f->h, f->h_stride, f->h, f->h_stride, &l->attn_sub_norm, heads);
+	barrier(t);
+	project_and_add(t, &l->o, f->h, f->h_stride, heads);
+	barrier(t);
+	norm_and_quantize(t, f->h, f->h_stride, f->x, f->x_stride, &l->ffn_norm, a->n_embd);
+	barrier(t);
+	gate_and_up(t, l);
+	barrier(t);
+	norm_and_quantize(t, f->gate, f->ff_stride, f->gate, f->ff_stride, &l->ffn_sub_norm,
+	                  a->n_ff);
+	barrier(t);
+	project_and_add(t, &l->down, f->gate, f->ff_stride, a->n_ff);
+}
+
+static void pass(void *arg, int i, int count)
+{
+	struct forward *f = arg;
+	struct worker t = {f, i, count, f->scratch + (size_t)i * KERNELS_SCRATCH};
+	size_t a, b;
+
+	embed(&t);
+	for (uint32_t l = 0; l < f->arch->n_layer; l++) {
+		/* One thread looks, before a barrier, so that all of them give up together. */
+		if (i == 0 && f->stop && *f->stop)
+			f->stopped = 1;
+		barrier(&t);
+		if (f->stopped)
+			return;
+		layer(&t, l);
+	}
+	barrier(&t);
+	my_tokens(&t, &a, &b);
+	for (size_t k = a; k < b; k++)
+		f->kern->rms_norm(f->hidden + k * f->x_stride, f->x + k * f->x_stride,
+		                  f->w->output_norm.v, f->arch->n_embd, f->arch->eps);
+}
+
+void forward_run(struct forward *f)
+{
+	f->stopped = 0;
+	threads_run(f->pool, pass, f);
+}
+
+struct head {
+	struct forward *f;
+	size_t first, rows;
+	float *logits;
+};
+
+static void head_rows(void *arg, int i, int count)
+{
+	struct head *h = arg;
+	struct forward *f = h->f;
+	struct worker t = {f, i, count, f->scratch + (size_t)i * KERNELS_SCRATCH};
+	struct kernel_input in =
+	    input(f, f->hidden + h->first * f->x_stride, f->x_stride, h->rows, f->arch->n_embd);
+	size_t a, b;
+
+	if (dtype_get(f->w->output.mat.type)->ternary) {
+		threads_split(h->rows, 1, i, count, &a, &b);
+		for (size_t k = a; k < b; k++)
+			quantize(f, k, in.f + k * f->x_stride, f->x_stride, f->arch->n_embd);
+		barrier(&t);
+	}
+	threads_split(f->arch->n_vocab, ROW_STEP, i, count, &a, &b);
+	product(&t, &f->w->output, &in, a, b, h->logits, f->arch->n_vocab);
+}
+
+void forward_head(struct forward *f, size_t first, size_t rows, float *logits)
+{
+	struct head h = {f, first, rows, logits};
+	threads_run(f->pool, head_rows, &h);
+}

@@ -1,0 +1,54 @@
+/*
+ * One forward pass of n tokens through all layers, run by every thread of the pool together.
+ * The stages and their splits are in forward.c; the graphs are those of architectures.md 2 and 3.
+ */
+#ifndef FORWARD_H
+#define FORWARD_H
+
+#include <signal.h>
+
+#include "arch.h"
+#include "kernels.h"
+#include "plan.h"
+#include "threads.h"
+#include "weights.h"
+
+/* Where one sequence's keys and values of layer 0, KV head 0 lie, and how to get to the others. */
+struct forward_cache {
+	uint8_t *k, *v;
+	size_t k_row, v_row;     /* bytes from one position to the next */
+	size_t k_head, v_head;   /* from one KV head to the next */
+	size_t k_layer, v_layer; /* from one layer to the next */
+};
+
+struct forward {
+	const struct arch *arch;
+	const struct weights *w;
+	const struct kernels *kern;
+	struct threads *pool;
+	enum dtype k_type, v_type;
+	struct forward_cache cache;
+	const int32_t *ids; /* (n), all within the vocabulary */
+	size_t n;           /* tokens, 1..ubatch */
+	size_t pos;         /* position of the first one */
+	const volatile sig_atomic_t *stop;
+	int stopped; /* set when the pass was given up */
+
+	/* Buffers, shapes as in plan.c; strides in elements. */
+	float *x, *h, *qkv, *gate, *up, *out, *hidden, *cos, *sin;
+	size_t x_stride, h_stride, qkv_stride, ff_stride;
+	int8_t *q8;
+	float *q8_scale;
+	int32_t *q8_sum, *q8_sum256;
+	size_t sum_stride;
+	uint8_t *scratch; /* KERNELS_SCRATCH bytes per thread */
+};
+
+/* Fills hidden (n, n_embd): the final states after output_norm; keys and values of the n tokens are
+ * in the cache. */
+void forward_run(struct forward *f);
+
+/* logits (rows, n_vocab) of hidden rows first .. first + rows - 1. */
+void forward_head(struct forward *f, size_t first, size_t rows, float *logits);
+
+#endif

@@ -1,0 +1,175 @@
+#include "generate.h"
+
+#include <string.h>
+
+#include "clock.h"
+#include "textout.h"
+
+struct run {
+	struct generate_result *r;
+	struct session *s;
+	const struct vocab *v;
+	const struct generate_options *o;
+	struct sampler sampler;
+	struct textout out;
+	struct ids history; /* prompt and generated tokens, for penalties */
+	char *piece;        /* bytes of one token */
+};
+
+const char *generate_finish_name(enum generate_finish f)
+{
+	static const char *const name[] = {"eos", "stop", "length", "aborted"};
+	return name[f];
+}
+
+static int ignore_text(void *arg, const char *p, size_t n, struct err *e)
+{
+	(void)arg, (void)p, (void)n, (void)e;
+	return 0;
+}
+
+static int check_prompt(const struct session *s, size_t n, struct err *e)
+{
+	if (n == 0)
+		return err_set(e, ERR_TROUBLE, "the prompt is empty");
+	if (n > session_ctx(s))
+		return err_set(e, ERR_TROUBLE,
+		               "the prompt has %zu tokens, the context only %u (see --ctx-size)", n,
+		               session_ctx(s));
+	return 0;
+}
+
+static int give_prompt_logits(struct run *r, size_t n, struct err *e)
+{
+	uint32_t most = session_logits_rows(r->s);
+
+	for (size_t i = 0; i < n; i += most) {
+		const float *rows;
+		size_t k = n - i < most ? n - i : most;
+		if (session_logits(r->s, i, k, &rows, e) ||
+		    r->o->prompt_logits(r->o->arg, rows, k, e))
+			return -1;
+	}
+	return 0;
+}
+
+/* 0, 1 when it was interrupted, -1. */
+static int prefill(struct run *r, const int32_t *ids, size_t n, struct err *e)
+{
+	size_t step = session_ubatch(r->s);
+
+	for (size_t i = 0; i < n; i += step) {
+		size_t k = n - i < step ? n - i : step;
+		int status = session_eval(r->s, 0, ids + i, k, e);
+		if (status)
+			return status;
+		if (r->o->prompt_logits && give_prompt_logits(r, k, e))
+			return -1;
+	}
+	return 0;
+}
+
+static int keep_logprobs(struct run *r, const float *logits, int32_t id, struct err *e)
+{
+	size_t row = (size_t)r->o->logprobs + 1, n = r->r->tokens.n;
+
+	if (!r->o->logprobs)
+		return 0;
+	struct sample_logprob *p = mem_realloc(MEM_IO, r->r->logprobs, (n + 1) * row, sizeof *p, e);
+	if (!p)
+		return -1;
+	r->r->logprobs = p;
+	p[n * row] = (struct sample_logprob){id, sample_logprob_of(&r->sampler, logits, id)};
+	sample_logprobs(&r->sampler, logits, r->o->logprobs, &p[n * row + 1]);
+	return 0;
+}
+
+/* Writes the token's text; 1 when a stop string is complete. */
+static int give_text(struct run *r, int32_t id, struct err *e)
+{
+	size_t n = vocab_decode(r->v, id, 0, r->piece, vocab_longest(r->v));
+	return textout_push(&r->out, r->piece, n, e);
+}
+
+/* One token: 0 go on, 1 finished, -1. */
+static int step(struct run *r, struct err *e)
+{
+	size_t last = r->r->tokens.n ? 0 : (r->r->n_prompt - 1) % session_ubatch(r->s);
+	const float *logits;
+
+	if (session_logits(r->s, last, 1, &logits, e))
+		return -1;
+	int32_t id = sample_token(&r->sampler, logits, r->history.v, r->history.n);
+	if (keep_logprobs(r, logits, id, e) || ids_push(&r->r->tokens, id, e) ||
+	    ids_push(&r->history, id, e))
+		return -1;
+	r->r->finish = GENERATE_EOS;
+	if (vocab_is_end(r->v, id) && !r->o->ignore_eos)
+		return 1;
+	int stopped = give_text(r, id, e);
+	r->r->finish = GENERATE_STOP;
+	if (stopped)
+		return stopped;
+	r->r->finish = GENERATE_LENGTH;
+	if ((r->o->n_predict >= 0 && (int64_t)r->r->tokens.n >= r->o->n_predict) ||
+	    session_length(r->s, 0) == session_ctx(r->s))
+		return 1;
+	r->r->finish = GENERATE_ABORTED;
+	return session_eval(r->s, 0, &id, 1, e);
+}
+
+static int run(struct run *r, const int32_t *prompt, size_t n, struct err *e)
+{
+	double start = clock_now();
+	int status;
+
+	for (size_t i = 0; i < n; i++)
+		if (ids_push(&r->history, prompt[i], e))
+			return -1;
+	session_rewind(r->s, 0, 0);
+	status = prefill(r, prompt, n, e);
+	r->r->prefill = clock_now() - start;
+	if (status) {
+		r->r->finish = GENERATE_ABORTED;
+		return status < 0 ? -1 : 0;
+	}
+	r->r->finish = GENERATE_LENGTH;
+	start = clock_now();
+	if (r->o->n_predict != 0)
+		do
+			status = step(r, e);
+		while (status == 0);
+	r->r->decode = clock_now() - start;
+	if (status < 0)
+		return -1;
+	return textout_end(&r->out, e);
+}
+
+int generate_run(struct generate_result *result, struct session *s, const struct vocab *v,
+                 const int32_t *prompt, size_t n_prompt, const struct generate_options *o,
+                 struct err *e)
+{
+	struct run r = {.r = result, .s = s, .v = v, .o = o};
+	int status = -1;
+
+	memset(result, 0, sizeof *result);
+	result->n_prompt = n_prompt;
+	if (check_prompt(s, n_prompt, e))
+		return -1;
+	sample_init(&r.sampler, &o->sample, session_arch(s)->n_vocab, session_sampler(s));
+	textout_init(&r.out, o->stop, o->n_stop, o->text ? o->text : ignore_text, o->arg);
+	r.piece = mem_alloc(MEM_IO, vocab_longest(v) + 1, e);
+	if (r.piece)
+		status = run(&r, prompt, n_prompt, e);
+	mem_free(r.piece);
+	ids_free(&r.history);
+	textout_free(&r.out);
+	return status;
+}
+
+void generate_free(struct generate_result *r)
+{
+	ids_free(&r->tokens);
+	mem_free(r->logprobs);
+	memset(r, 0, sizeof *r);
+}

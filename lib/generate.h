@@ -1,0 +1,49 @@
+/*
+ * From the ids of a prompt to a completion: prefill in chunks, then token by token until the model
+ * ends, a stop string is met, the wanted length is reached or the context is full.
+ */
+#ifndef GENERATE_H
+#define GENERATE_H
+
+#include "sample.h"
+#include "session.h"
+#include "vocab.h"
+
+struct generate_options {
+	struct sample_options sample;
+	int64_t n_predict; /* tokens to generate at most; negative: no limit but the context */
+	const char *const *stop; /* stop strings, borrowed */
+	size_t n_stop;
+	int ignore_eos; /* go on behind end-of-generation tokens */
+	int logprobs;   /* alternatives kept per token, 0..SAMPLE_LOGPROBS */
+
+	/* Text as it comes, whole characters; may be NULL. */
+	int (*text)(void *arg, const char *p, size_t n, struct err *e);
+	/* Logits of prompt tokens first .. first + n - 1, (n, n_vocab); may be NULL. */
+	int (*prompt_logits)(void *arg, const float *rows, size_t n, struct err *e);
+	void *arg;
+};
+
+enum generate_finish { GENERATE_EOS, GENERATE_STOP, GENERATE_LENGTH, GENERATE_ABORTED };
+
+/* "eos", "stop", "length", "aborted". */
+const char *generate_finish_name(enum generate_finish f);
+
+struct generate_result {
+	enum generate_finish finish;
+	size_t n_prompt;        /* tokens of the prompt */
+	struct ids tokens;      /* generated, an end token included */
+	double prefill, decode; /* seconds */
+	struct sample_logprob
+	    *logprobs; /* (tokens, 1 + options.logprobs): the chosen one, then the best */
+};
+
+/* Runs one completion in sequence 0, from an empty cache.  Errors: a prompt that is empty or does
+ * not fit the context (both numbers in the text), those of the session and of the callbacks.
+ * r is to be ended by generate_free in every case. */
+int generate_run(struct generate_result *r, struct session *s, const struct vocab *v,
+                 const int32_t *prompt, size_t n_prompt, const struct generate_options *o,
+                 struct err *e);
+void generate_free(struct generate_result *r);
+
+#endif

@@ -1,0 +1,318 @@
+#include "session.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#include "forward.h"
+
+struct session {
+	struct arch arch;
+	struct weights w;
+	struct plan plan;  /* what was computed */
+	struct plan taken; /* what was taken, counted at each taking */
+	struct arena arena[PLAN_REGIONS];
+	uint8_t *huge; /* weights in huge pages, which an arena does not hold */
+	struct threads *pool;
+	struct forward f;
+	uint32_t *length; /* tokens of each sequence, (sequences) */
+	struct plan_options o;
+	const char *kernel;
+};
+
+/* Fills in what the caller left open. */
+static void settle(struct plan_options *p, const struct arch *a)
+{
+	if (!p->ctx)
+		p->ctx = a->n_ctx < SESSION_CTX ? a->n_ctx : SESSION_CTX;
+	if (!p->sequences)
+		p->sequences = 1;
+	if (!p->logits_rows)
+		p->logits_rows = 1;
+	if (p->threads < 1)
+		p->threads = 1;
+	if (!p->ubatch)
+		p->ubatch = SESSION_UBATCH;
+	if (p->ubatch > p->ctx)
+		p->ubatch = p->ctx;
+	if (p->logits_rows > p->ubatch)
+		p->logits_rows = p->ubatch;
+	if (p->k_type == DTYPE_NONE)
+		p->k_type = DTYPE_F16;
+	if (p->v_type == DTYPE_NONE)
+		p->v_type = DTYPE_F16;
+}
+
+/* Everything that is decided before memory is taken. */
+static int decide(struct arch *a, struct weights *w, struct plan *p, struct plan_options *po,
+                  const struct gguf *g, const struct session_options *o, struct err *e)
+{
+	struct weights_options wo = {o->plan.load, o->i2s_group ? o->i2s_group : 32, o->check};
+
+	if (arch_read(a, g, o->act, e) || weights_find(w, a, g, &wo, e))
+		return -1;
+	*po = o->plan;
+	settle(po, a);
+	if (plan_make(p, a, w, o->vocab_bytes, po, e)) {
+		weights_close(w);
+		return -1;
+	}
+	return 0;
+}
+
+int session_plan(struct plan *p, struct arch *a, const struct gguf *g,
+                 const struct session_options *o, struct err *e)
+{
+	struct weights w;
+	struct plan_options po;
+
+	if (decide(a, &w, p, &po, g, o, e))
+		return -1;
+	weights_close(&w);
+	return 0;
+}
+
+static int take_huge(struct session *s, uint64_t bytes, struct err *e)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+	               MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+
+	if (p == MAP_FAILED)
+		return err_sys(
+		    e,
+		    "weights.copied: no huge pages for %llu bytes (see /proc/sys/vm/nr_hugepages)",
+		    (unsigned long long)bytes);
+	s->huge = p;
+	return 0;
+}
+
+/* Takes the regions, each one arena of exactly the planned size. */
+static int take_regions(struct session *s, struct err *e)
+{
+	static const enum plan_index mine[] = {PLAN_WEIGHTS_COPIED, PLAN_KV_K,   PLAN_KV_V,
+	                                       PLAN_ACTIVATION,     PLAN_LOGITS, PLAN_SAMPLER,
+	                                       PLAN_SCRATCH};
+
+	s->taken = s->plan;
+	for (size_t i = 0; i < sizeof mine / sizeof *mine; i++) {
+		struct plan_region *r = &s->plan.region[mine[i]];
+		struct arena *a = &s->arena[mine[i]];
+
+		if (mine[i] == PLAN_WEIGHTS_COPIED && s->o.load == WEIGHTS_HUGETLB && r->bytes) {
+			if (take_huge(s, r->bytes, e))
+				return -1;
+			*a = (struct arena){
+			    .base = s->huge, .size = r->bytes, .tag = r->tag, .name = r->name};
+		} else if (arena_init(a, r->tag, r->name, r->bytes, e)) {
+			return -1;
+		}
+		s->taken.region[mine[i]].bytes = a->size;
+	}
+	return 0;
+}
+
+static void *carve(struct session *s, enum plan_index i, uint64_t bytes)
+{
+	return arena_take(&s->arena[i], bytes);
+}
+
+static void set_cache(struct session *s)
+{
+	struct forward_cache *c = &s->f.cache;
+
+	c->k_row = plan_kv_row(s->o.k_type, s->arch.dim_k);
+	c->v_row = plan_kv_row(s->o.v_type, s->arch.dim_v);
+	c->k_head = c->k_row * s->plan.ctx;
+	c->v_head = c->v_row * s->plan.ctx;
+	c->k_layer = c->k_head * s->arch.n_head_kv;
+	c->v_layer = c->v_head * s->arch.n_head_kv;
+}
+
+static void set_buffers(struct session *s)
+{
+	struct plan_buffers b;
+	struct forward *f = &s->f;
+
+	plan_buffers(&b, &s->arch, s->o.ubatch);
+	f->x = carve(s, PLAN_ACTIVATION, b.x);
+	f->h = carve(s, PLAN_ACTIVATION, b.h);
+	f->qkv = carve(s, PLAN_ACTIVATION, b.qkv);
+	f->gate = carve(s, PLAN_ACTIVATION, b.gate);
+	f->up = carve(s, PLAN_ACTIVATION, b.up);
+	f->out = carve(s, PLAN_ACTIVATION, b.out);
+	f->hidden = carve(s, PLAN_ACTIVATION, b.hidden);
+	f->q8 = carve(s, PLAN_ACTIVATION, b.q8);
+	f->q8_scale = carve(s, PLAN_ACTIVATION, b.q8_scale);
+	f->q8_sum = carve(s, PLAN_ACTIVATION, b.q8_sum);
+	f->q8_sum256 = carve(s, PLAN_ACTIVATION, b.q8_sum256);
+	f->cos = carve(s, PLAN_ACTIVATION, b.rope / 2);
+	f->sin = carve(s, PLAN_ACTIVATION, b.rope / 2);
+	f->x_stride = b.x_stride;
+	f->h_stride = b.h_stride;
+	f->qkv_stride = b.qkv_stride;
+	f->ff_stride = b.ff_stride;
+	f->sum_stride = b.sum_stride;
+	f->scratch = s->arena[PLAN_SCRATCH].base;
+}
+
+static int check_cache_types(const struct session *s, struct err *e)
+{
+	if (!s->f.kern->quantize[s->o.k_type] || !s->f.kern->quantize[s->o.v_type])
+		return err_set(
+		    e, ERR_TROUBLE, "a KV cache of type %s is not supported",
+		    dtype_get(s->f.kern->quantize[s->o.k_type] ? s->o.v_type : s->o.k_type)->name);
+	return 0;
+}
+
+static int open_parts(struct session *s, const struct gguf *g, const struct session_options *o,
+                      struct err *e)
+{
+	struct weights_options wo = {s->o.load, o->i2s_group ? o->i2s_group : 32, o->check};
+
+	if (check_cache_types(s, e) || take_regions(s, e))
+		return -1;
+	if (weights_load(&s->w, g, &wo, s->f.kern, &s->arena[PLAN_WEIGHTS_COPIED], e))
+		return -1;
+	s->length = mem_calloc(MEM_KV, s->o.sequences, sizeof *s->length, e);
+	if (!s->length || threads_start(&s->pool, s->o.threads, e))
+		return -1;
+	s->taken.region[PLAN_STACKS].bytes = (uint64_t)(threads_count(s->pool) - 1) * THREADS_STACK;
+	s->f.arch = &s->arch;
+	s->f.w = &s->w;
+	s->f.pool = s->pool;
+	s->f.k_type = s->o.k_type;
+	s->f.v_type = s->o.v_type;
+	s->f.stop = o->stop;
+	set_cache(s);
+	set_buffers(s);
+	return 0;
+}
+
+int session_open(struct session **out, const struct gguf *g, const struct session_options *o,
+                 struct err *e)
+{
+	struct session *s = mem_calloc(MEM_OTHER, 1, sizeof *s, e);
+
+	if (!s)
+		return -1;
+	s->f.kern = kernels_get(o->kernel);
+	if (!s->f.kern) {
+		err_set(
+		    e, ERR_TROUBLE,
+		    "kernel set '%s' does not exist or this CPU cannot run it (see --list-kernels)",
+		    o->kernel ? o->kernel : "");
+		goto fail;
+	}
+	if (decide(&s->arch, &s->w, &s->plan, &s->o, g, o, e) || open_parts(s, g, o, e))
+		goto fail;
+	*out = s;
+	return 0;
+fail:
+	session_close(s);
+	return -1;
+}
+
+void session_close(struct session *s)
+{
+	if (!s)
+		return;
+	threads_stop(s->pool);
+	if (s->huge) {
+		munmap(s->huge, s->plan.region[PLAN_WEIGHTS_COPIED].bytes);
+		s->arena[PLAN_WEIGHTS_COPIED].base = NULL;
+	}
+	for (int i = 0; i < PLAN_REGIONS; i++)
+		arena_fini(&s->arena[i]);
+	weights_close(&s->w);
+	mem_free(s->length);
+	mem_free(s);
+}
+
+int session_eval(struct session *s, uint32_t seq, const int32_t *ids, size_t n, struct err *e)
+{
+	struct forward *f = &s->f;
+
+	if (n < 1 || n > s->o.ubatch || seq >= s->o.sequences)
+		return err_set(e, ERR_TROUBLE,
+		               "%zu tokens at once in sequence %u, expected 1 to %u tokens", n, seq,
+		               s->o.ubatch);
+	if (n > s->o.ctx - s->length[seq])
+		return err_set(e, ERR_TROUBLE, "the context of %u tokens is full", s->o.ctx);
+	for (size_t i = 0; i < n; i++)
+		if (ids[i] < 0 || (uint32_t)ids[i] >= s->arch.n_vocab)
+			return err_set(e, ERR_TROUBLE, "token id %d, expected 0 to %u", ids[i],
+			               s->arch.n_vocab - 1);
+	f->ids = ids;
+	f->n = n;
+	f->pos = s->length[seq];
+	f->cache.k = s->arena[PLAN_KV_K].base + seq * f->cache.k_layer * s->arch.n_layer;
+	f->cache.v = s->arena[PLAN_KV_V].base + seq * f->cache.v_layer * s->arch.n_layer;
+	forward_run(f);
+	if (f->stopped)
+		return 1;
+	s->length[seq] += (uint32_t)n;
+	return 0;
+}
+
+int session_logits(struct session *s, size_t i, size_t n, const float **rows, struct err *e)
+{
+	float *logits = (float *)(void *)s->arena[PLAN_LOGITS].base;
+
+	if (n < 1 || n > s->o.logits_rows || i + n > s->f.n)
+		return err_set(e, ERR_TROUBLE,
+		               "logits of %zu rows from %zu, expected at most %u of %zu", n, i,
+		               s->o.logits_rows, s->f.n);
+	forward_head(&s->f, i, n, logits);
+	*rows = logits;
+	return 0;
+}
+
+uint32_t session_length(const struct session *s, uint32_t seq)
+{
+	return s->length[seq];
+}
+
+void session_rewind(struct session *s, uint32_t seq, uint32_t n)
+{
+	if (n < s->length[seq])
+		s->length[seq] = n;
+}
+
+const struct arch *session_arch(const struct session *s)
+{
+	return &s->arch;
+}
+
+const char *session_kernel(const struct session *s)
+{
+	return s->f.kern->name;
+}
+
+uint32_t session_ctx(const struct session *s)
+{
+	return s->o.ctx;
+}
+
+uint32_t session_ubatch(const struct session *s)
+{
+	return s->o.ubatch;
+}
+
+uint32_t session_logits_rows(const struct session *s)
+{
+	return s->o.logits_rows;
+}
+
+int session_threads(const struct session *s)
+{
+	return threads_count(s->pool);
+}
+
+const struct plan *session_memory(const struct session *s)
+{
+	return &s->taken;
+}
+
+struct arena *session_sampler(struct session *s)
+{
+	return &s->arena[PLAN_SAMPLER];
+}

@@ -1,0 +1,71 @@
+/*
+ * A model ready to compute: its weights, the KV cache of its sequences and the buffers of a
+ * forward pass, all taken from one plan.  Nothing is allocated after session_open.
+ *
+ *	session_open(&s, g, &opt, &e);
+ *	session_eval(s, 0, ids, n, &e);          append n tokens to sequence 0
+ *	session_logits(s, n - 1, 1, &rows, &e);  logits of the last one
+ */
+#ifndef SESSION_H
+#define SESSION_H
+
+#include <signal.h>
+
+#include "arch.h"
+#include "plan.h"
+
+struct session; /* private */
+
+struct session_options {
+	struct plan_options
+	    plan;             /* ctx 0: the model's, at most SESSION_CTX; ubatch 0: SESSION_UBATCH;
+	                         sequences, logits_rows, threads 0: 1; types NONE: F16 */
+	const char *act;      /* "silu", "relu2": overrides the model's activation; or NULL */
+	const char *kernel;   /* kernel set by name; NULL: the best */
+	int i2s_group;        /* 16 or 32; 0: 32 */
+	int check;            /* look for corrupt ternary codes while loading */
+	uint64_t vocab_bytes; /* what vocab_plan said, for the report */
+	const volatile sig_atomic_t
+	    *stop; /* not 0: session_eval gives up between layers; may be NULL */
+};
+
+#define SESSION_CTX    4096
+#define SESSION_UBATCH 512
+
+/* Opens a session over g, which must outlive it.  Errors as arch_read, weights_find, plan_make and
+ * weights_load; no memory (the region is named); no such kernel set. Owner: the caller. */
+int session_open(struct session **s, const struct gguf *g, const struct session_options *o,
+                 struct err *e);
+void session_close(struct session *s); /* NULL is allowed */
+
+/* Plans what session_open would take, without taking it: the same function of the same inputs. */
+int session_plan(struct plan *p, struct arch *a, const struct gguf *g,
+                 const struct session_options *o, struct err *e);
+
+/* Appends n tokens (1..ubatch) to sequence seq.  Afterwards the final states of these n tokens are
+ * held for session_logits.  Returns 0, 1 when *stop was set (nothing was appended), -1 on errors:
+ * an id outside the vocabulary, the context is full. */
+int session_eval(struct session *s, uint32_t seq, const int32_t *ids, size_t n, struct err *e);
+
+/* Logits after tokens i .. i + n - 1 of the last session_eval: *rows is (n, n_vocab), valid until
+ * the next call; n <= logits_rows. */
+int session_logits(struct session *s, size_t i, size_t n, const float **rows, struct err *e);
+
+/* Tokens in sequence seq; and shortening it to n tokens (0: empty). */
+uint32_t session_length(const struct session *s, uint32_t seq);
+void session_rewind(struct session *s, uint32_t seq, uint32_t n);
+
+const struct arch *session_arch(const struct session *s);
+const char *session_kernel(const struct session *s);
+uint32_t session_ctx(const struct session *s);         /* positions per sequence */
+uint32_t session_ubatch(const struct session *s);      /* tokens per session_eval */
+uint32_t session_logits_rows(const struct session *s); /* rows per session_logits */
+int session_threads(const struct session *s);
+
+/* What was really taken, region by region, as counted at each taking (not a copy of the plan). */
+const struct plan *session_memory(const struct session *s);
+
+/* The sampler's region: (n_vocab) x 8 bytes twice. */
+struct arena *session_sampler(struct session *s);
+
+#endif
