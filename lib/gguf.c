@@ -8,11 +8,11 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "gguf_layout.h"
 #include "mem.h"
 #include "rd.h"
+#include "strindex.h"
 
 /* Limits of a robust reader (gguf.md 9). */
 #define MAX_COUNT   65536               /* tensors, pairs */
@@ -24,13 +24,8 @@
 #define MIN_INFO    (8 + 1 + 4 + 4 + 8) /* the same for a tensor info */
 #define STREAM_STEP 65536               /* bytes that a stream's buffer grows by at least */
 
-/* Open addressing: slots hold index + 1, 0 is free; each table has a power of two of slots. */
-struct table {
-	uint32_t *slot;
-	uint64_t mask;
-};
 struct index {
-	struct table keys, tensors;
+	struct strindex keys, tensors;
 };
 
 /* The part that is being read; g->kv and g->tensors from these indices on are its own. */
@@ -114,40 +109,39 @@ static int wrong_kind(const struct rd *r, struct err *e)
 
 /* --- names -------------------------------------------------------------------------------- */
 
-static uint64_t hash_of(const char *p, uint64_t n)
+static int reset(struct strindex *x, uint64_t n, struct err *e)
 {
-	return XXH3_64bits(p, n);
+	void *slots = mem_calloc(MEM_IO, 1, strindex_bytes((uint32_t)n), e);
+
+	if (!slots)
+		return -1;
+	mem_free(x->slot);
+	strindex_init(x, slots, (uint32_t)n);
+	return 0;
 }
 
-static int table_grow(struct table *t, uint64_t n, struct err *e)
+static const struct gguf_kv *find_key(const struct gguf *g, const char *p, uint64_t n,
+                                      uint32_t hash)
 {
-	uint64_t slots = 16;
+	const struct strindex *x = &((const struct index *)g->index)->keys;
+	uint32_t at = strindex_start(x, hash), i;
 
-	while (slots < 2 * n)
-		slots *= 2;
-	mem_free(t->slot);
-	t->slot = mem_calloc(MEM_IO, slots, sizeof *t->slot, e);
-	t->mask = slots - 1;
-	return t->slot ? 0 : -1;
+	while ((i = strindex_next(x, hash, &at)) != STRINDEX_END)
+		if (g->kv[i].key.n == n && !memcmp(g->kv[i].key.p, p, n))
+			return &g->kv[i];
+	return NULL;
 }
 
-static const struct gguf_str *name_at(const struct gguf *g, int tensors, uint64_t i)
+static const struct gguf_tensor *find_tensor(const struct gguf *g, const char *p, uint64_t n,
+                                             uint32_t hash)
 {
-	return tensors ? &g->tensors[i].name : &g->kv[i].key;
-}
+	const struct strindex *x = &((const struct index *)g->index)->tensors;
+	uint32_t at = strindex_start(x, hash), i;
 
-/* The slot where the name is, or where it belongs. */
-static uint32_t *slot_of(const struct gguf *g, const struct table *t, int tensors, const char *p,
-                         uint64_t n)
-{
-	for (uint64_t h = hash_of(p, n);; h++) {
-		uint32_t *slot = &t->slot[h & t->mask];
-		if (!*slot)
-			return slot;
-		const struct gguf_str *s = name_at(g, tensors, *slot - 1);
-		if (s->n == n && !memcmp(s->p, p, n))
-			return slot;
-	}
+	while ((i = strindex_next(x, hash, &at)) != STRINDEX_END)
+		if (g->tensors[i].name.n == n && !memcmp(g->tensors[i].name.p, p, n))
+			return &g->tensors[i];
+	return NULL;
 }
 
 static int duplicate(const char *what, const struct gguf_str *s, struct err *e)
@@ -159,61 +153,56 @@ static int duplicate(const char *what, const struct gguf_str *s, struct err *e)
 }
 
 /* Enters the keys of the part that was read; keys that an earlier part has are dropped. */
-static int enter_keys(struct reading *in, struct err *e)
+static int enter_keys(struct gguf *g, struct err *e)
 {
-	struct gguf *g = in->g;
-	struct table *t = &((struct index *)g->index)->keys;
-	uint64_t n = g->n_kv, kept = 0;
+	struct strindex *x = &((struct index *)g->index)->keys;
+	uint64_t kept = 0;
 
-	if (table_grow(t, n, e))
+	if (reset(x, g->n_kv, e))
 		return -1;
-	for (uint64_t i = 0; i < n; i++) {
-		uint32_t *slot = slot_of(g, t, 0, g->kv[i].key.p, g->kv[i].key.n);
-		if (*slot && g->kv[*slot - 1].part == g->kv[i].part)
-			return duplicate("key", &g->kv[i].key, e);
-		if (*slot)
+	for (uint64_t i = 0; i < g->n_kv; i++) {
+		const struct gguf_str *key = &g->kv[i].key;
+		uint32_t hash = strindex_hash(key->p, key->n);
+		const struct gguf_kv *other = find_key(g, key->p, key->n, hash);
+		if (other && other->part == g->kv[i].part)
+			return duplicate("key", key, e);
+		if (other)
 			continue;
 		g->kv[kept] = g->kv[i];
-		*slot = (uint32_t)++kept;
+		strindex_add(x, hash, (uint32_t)kept++);
 	}
 	g->n_kv = kept;
 	return 0;
 }
 
-static int enter_tensors(struct reading *in, struct err *e)
+static int enter_tensors(struct gguf *g, struct err *e)
 {
-	struct gguf *g = in->g;
-	struct table *t = &((struct index *)g->index)->tensors;
+	struct strindex *x = &((struct index *)g->index)->tensors;
 
-	if (table_grow(t, g->n_tensors, e))
+	if (reset(x, g->n_tensors, e))
 		return -1;
 	for (uint64_t i = 0; i < g->n_tensors; i++) {
-		uint32_t *slot = slot_of(g, t, 1, g->tensors[i].name.p, g->tensors[i].name.n);
-		if (*slot)
-			return duplicate("tensor", &g->tensors[i].name, e);
-		*slot = (uint32_t)(i + 1);
+		const struct gguf_str *name = &g->tensors[i].name;
+		uint32_t hash = strindex_hash(name->p, name->n);
+		if (find_tensor(g, name->p, name->n, hash))
+			return duplicate("tensor", name, e);
+		strindex_add(x, hash, (uint32_t)i);
 	}
 	return 0;
 }
 
 const struct gguf_kv *gguf_find(const struct gguf *g, const char *key)
 {
-	const struct index *x = g->index;
+	size_t n = strlen(key);
 
-	if (!x || !g->n_kv)
-		return NULL;
-	uint32_t i = *slot_of(g, &x->keys, 0, key, strlen(key));
-	return i ? &g->kv[i - 1] : NULL;
+	return g->n_kv ? find_key(g, key, n, strindex_hash(key, n)) : NULL;
 }
 
 const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name)
 {
-	const struct index *x = g->index;
+	size_t n = strlen(name);
 
-	if (!x || !g->n_tensors)
-		return NULL;
-	uint32_t i = *slot_of(g, &x->tensors, 1, name, strlen(name));
-	return i ? &g->tensors[i - 1] : NULL;
+	return g->n_tensors ? find_tensor(g, name, n, strindex_hash(name, n)) : NULL;
 }
 
 /* --- bytes from a stream ------------------------------------------------------------------- */
@@ -504,10 +493,11 @@ static int read_counts(struct rd *r, struct reading *in, struct err *e)
 {
 	if (rd_u64(r, &in->n_tensors, "the header", e) || rd_u64(r, &in->n_kv, "the header", e))
 		return -1;
-	if (in->n_tensors > MAX_COUNT)
-		return too_many("tensors", in->n_tensors, MAX_COUNT, e);
-	if (in->n_kv > MAX_COUNT)
-		return too_many("metadata pairs", in->n_kv, MAX_COUNT, e);
+	/* For all parts together. */
+	if (in->n_tensors > MAX_COUNT - in->first_tensor)
+		return too_many("tensors", in->n_tensors, MAX_COUNT - in->first_tensor, e);
+	if (in->n_kv > MAX_COUNT - in->first_kv)
+		return too_many("metadata pairs", in->n_kv, MAX_COUNT - in->first_kv, e);
 	return rd_need(r, in->n_kv * MIN_PAIR + in->n_tensors * MIN_INFO, "the metadata", e);
 }
 
@@ -604,7 +594,7 @@ static int add_part(struct gguf *g, unsigned i, struct rd *r, unsigned flags, st
 	r->arg = &in;
 	if (read_header(r, &in, flags, e) || read_split(&in, s, e))
 		return -1;
-	return enter_keys(&in, e) || enter_tensors(&in, e) ? -1 : 0;
+	return enter_keys(g, e) || enter_tensors(g, e) ? -1 : 0;
 }
 
 static int room_for_parts(struct gguf *g, unsigned n, struct err *e)
