@@ -295,11 +295,16 @@ static int makes_text(uint8_t type)
 	return type != VOCAB_UNKNOWN && type != VOCAB_CONTROL && type != VOCAB_BYTE;
 }
 
+static int is_mark(struct gguf_str s, size_t at)
+{
+	return at + 3 <= s.n && !memcmp(s.p + at, "\xe2\x96\x81", 3);
+}
+
 /* Whether a mark of a word's beginning stands behind something else in the piece. */
 static int goes_over(struct gguf_str s)
 {
-	for (size_t i = 3; i + 3 <= s.n; i++)
-		if (!memcmp(s.p + i, "\xe2\x96\x81", 3) && memcmp(s.p + i - 3, "\xe2\x96\x81", 3))
+	for (size_t i = 1; i < s.n; i++)
+		if (is_mark(s, i) && !(i >= 3 && is_mark(s, i - 3)))
 			return 1;
 	return 0;
 }
@@ -573,7 +578,7 @@ static void put_letters(const struct vocab *v, struct sink *k, struct gguf_str s
 static void put_spaced(struct sink *k, struct gguf_str s)
 {
 	for (size_t i = 0, n; i < s.n; i += n) {
-		int mark = s.n - i >= 3 && !memcmp(s.p + i, "\xe2\x96\x81", 3);
+		int mark = is_mark(s, i);
 		n = mark ? 3 : 1;
 		put(k, mark ? " " : s.p + i, 1);
 	}
