@@ -36,12 +36,14 @@ struct model {
 	int header_only, scale_tensors, quiet;
 };
 
+enum fill { NORM, TERNARY, TABLE, SCALE };
+
 struct tensor {
 	char name[MAX_NAME];
 	uint64_t rows, cols;
 	int vector; /* one dimension */
 	enum dtype type;
-	enum { NORM, TERNARY, TABLE, SCALE } fill;
+	enum fill fill;
 	uint64_t offset, bytes;
 };
 
@@ -326,8 +328,8 @@ struct list {
 	uint64_t data; /* bytes of the data section so far */
 };
 
-static int add(struct list *l, const char *prefix, const char *name, enum dtype type, int fill,
-               uint64_t rows, uint64_t cols, struct err *e)
+static int add(struct list *l, const char *prefix, const char *name, enum dtype type,
+               enum fill fill, uint64_t rows, uint64_t cols, struct err *e)
 {
 	struct tensor *t = &l->v[l->n++];
 
