@@ -47,10 +47,11 @@ static const struct known *find_known(const struct gguf *g, struct err *e)
 	for (size_t i = 0; i < N_KNOWN; i++)
 		if (strlen(known[i].name) == name.n && !memcmp(known[i].name, name.p, name.n))
 			return &known[i];
-	err_set(e, ERR_TROUBLE,
-	        "architecture '%s' is not supported (supported: bitnet, bitnet-25, bitnet-b1.58, "
-	        "llama)",
-	        err_quote(quoted, sizeof quoted, name.p, name.n));
+	err_unsupported(
+	    e,
+	    "architecture '%s' is not supported (supported: bitnet, bitnet-25, bitnet-b1.58, "
+	    "llama)",
+	    err_quote(quoted, sizeof quoted, name.p, name.n));
 	return NULL;
 }
 
@@ -73,11 +74,11 @@ static int get_count(const struct arch *a, const struct gguf *g, const char *res
 			if (gguf_array_u64(g, kv, i, &other, e))
 				return -1;
 			if (other != v)
-				return err_set(e, ERR_TROUBLE,
-				               "%s differs between layers (%llu and %llu), which "
-				               "is not supported",
-				               k.s, (unsigned long long)v,
-				               (unsigned long long)other);
+				return err_unsupported(
+				    e,
+				    "%s differs between layers (%llu and %llu), which "
+				    "is not supported",
+				    k.s, (unsigned long long)v, (unsigned long long)other);
 		}
 	} else if (kv && gguf_get_u64(g, k.s, &v, e)) {
 		return -1;
@@ -173,10 +174,9 @@ static int read_rope(struct arch *a, const struct gguf *g, struct err *e)
 			return err_set(e, ERR_TROUBLE, "%s.rope.scaling.factor is %g", a->name,
 			               a->rope_factor);
 	} else if (!(type.n == 4 && !memcmp(type.p, "none", 4))) {
-		return err_set(
-		    e, ERR_TROUBLE,
-		    "%s.rope.scaling.type '%s' is not supported (supported: none, linear)", a->name,
-		    err_quote(quoted, sizeof quoted, type.p, type.n));
+		return err_unsupported(
+		    e, "%s.rope.scaling.type '%s' is not supported (supported: none, linear)",
+		    a->name, err_quote(quoted, sizeof quoted, type.p, type.n));
 	}
 	return 0;
 }
@@ -218,10 +218,9 @@ static int read_act(struct arch *a, const struct known *k, const struct gguf *g,
 	if (r < 0)
 		return -1;
 	if (r == 0 && parse_act(s.p, s.n, &a->act))
-		return err_set(
-		    e, ERR_TROUBLE,
-		    "%s.hidden_activation '%s' is not supported (supported: silu, relu2)", a->name,
-		    err_quote(quoted, sizeof quoted, s.p, s.n));
+		return err_unsupported(
+		    e, "%s.hidden_activation '%s' is not supported (supported: silu, relu2)",
+		    a->name, err_quote(quoted, sizeof quoted, s.p, s.n));
 	if (r > 0 && !strcmp(a->name, "bitnet") && a->n_layer == 30 && a->n_embd == 2560 &&
 	    a->n_ff == 6912)
 		a->act = ARCH_RELU2;
@@ -259,12 +258,11 @@ int arch_read(struct arch *a, const struct gguf *g, const char *act, struct err 
 	if (gguf_get_u64(g, key_of(a, "attention.sliding_window").s, &window, e) < 0)
 		return -1;
 	if (window)
-		return err_set(e, ERR_TROUBLE, "%s.attention.sliding_window is not supported",
-		               a->name);
+		return err_unsupported(e, "%s.attention.sliding_window is not supported", a->name);
 	if (gguf_get_u64(g, key_of(a, "expert_count").s, &window, e) < 0)
 		return -1;
 	if (window)
-		return err_set(e, ERR_TROUBLE,
-		               "%s.expert_count: mixtures of experts are not supported", a->name);
+		return err_unsupported(e, "%s.expert_count: mixtures of experts are not supported",
+		                       a->name);
 	return 0;
 }

@@ -14,17 +14,36 @@ static void one_line(char *s)
 			*s = '?';
 }
 
+static int set(struct err *e, int status, const char *fmt, va_list ap)
+{
+	if (!e)
+		return -1;
+	e->status = status;
+	e->unsupported = 0;
+	vsnprintf(e->text, sizeof e->text, fmt, ap);
+	one_line(e->text);
+	return -1;
+}
+
 int err_set(struct err *e, int status, const char *fmt, ...)
 {
 	va_list ap;
 
-	if (!e)
-		return -1;
-	e->status = status;
 	va_start(ap, fmt);
-	vsnprintf(e->text, sizeof e->text, fmt, ap);
+	set(e, status, fmt, ap);
 	va_end(ap);
-	one_line(e->text);
+	return -1;
+}
+
+int err_unsupported(struct err *e, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	set(e, ERR_TROUBLE, fmt, ap);
+	va_end(ap);
+	if (e)
+		e->unsupported = 1;
 	return -1;
 }
 

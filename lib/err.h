@@ -22,12 +22,16 @@ enum err_status {
 /* All-zero is "no error". */
 struct err {
 	int status;          /* enum err_status */
+	int unsupported;     /* the input may be right, but this is not done here */
 	char text[ERR_TEXT]; /* one line without newline; longer text is cut */
 };
 
 /* Sets status and text; returns -1, so that callers can "return err_set(...)".
  * A NULL e is allowed everywhere and only gives the return value. */
 int err_set(struct err *e, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* The same with status ERR_TROUBLE, for what may be right but is not done here. */
+int err_unsupported(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* The same with ": strerror(errno)" appended and status ERR_TROUBLE; keeps errno. */
 int err_sys(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -37,9 +41,10 @@ int err_in(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2,
 
 /* The static analyser sees one file at a time: it is told here that these return -1. */
 #if defined(__clang_analyzer__) && !defined(ERR_C)
-#define err_set(...) (err_set(__VA_ARGS__), -1)
-#define err_sys(...) (err_sys(__VA_ARGS__), -1)
-#define err_in(...)  (err_in(__VA_ARGS__), -1)
+#define err_set(...)         (err_set(__VA_ARGS__), -1)
+#define err_unsupported(...) (err_unsupported(__VA_ARGS__), -1)
+#define err_sys(...)         (err_sys(__VA_ARGS__), -1)
+#define err_in(...)          (err_in(__VA_ARGS__), -1)
 #endif
 
 /* Writes n bytes of s as printable text into out (control and invalid bytes as

@@ -90,6 +90,28 @@ static void set(struct plan *p, enum plan_index i, const char *name, enum mem_ta
 	p->region[i] = (struct plan_region){name, what, tag, kind, bytes};
 }
 
+void plan_settle(struct plan_options *p, const struct arch *a)
+{
+	if (!p->ctx)
+		p->ctx = a->n_ctx < PLAN_CTX ? a->n_ctx : PLAN_CTX;
+	if (!p->sequences)
+		p->sequences = 1;
+	if (!p->logits_rows)
+		p->logits_rows = 1;
+	if (p->threads < 1)
+		p->threads = 1;
+	if (!p->ubatch)
+		p->ubatch = PLAN_UBATCH;
+	if (p->ubatch > p->ctx)
+		p->ubatch = p->ctx;
+	if (p->logits_rows > p->ubatch)
+		p->logits_rows = p->ubatch;
+	if (p->k_type == DTYPE_NONE)
+		p->k_type = DTYPE_F16;
+	if (p->v_type == DTYPE_NONE)
+		p->v_type = DTYPE_F16;
+}
+
 int plan_make(struct plan *p, const struct arch *a, const struct weights *w, uint64_t vocab_bytes,
               const struct plan_options *o, struct err *e)
 {

@@ -58,6 +58,13 @@ struct plan {
 /* Cache positions come in multiples of this (the block of the attention kernels). */
 #define PLAN_CTX_STEP 64
 
+/* What options that were left open become, and what they are cut to: ctx 0 is the model's, at most
+ * PLAN_CTX; ubatch 0 is PLAN_UBATCH, at most ctx; types NONE are F16; the other zeros are 1;
+ * logits_rows is at most ubatch. */
+#define PLAN_CTX    4096
+#define PLAN_UBATCH 512
+void plan_settle(struct plan_options *o, const struct arch *a);
+
 /* Errors (status 2): a cache type that the heads do not fit, sums over 2^63. */
 int plan_make(struct plan *p, const struct arch *a, const struct weights *w, uint64_t vocab_bytes,
               const struct plan_options *o, struct err *e);
@@ -69,7 +76,7 @@ uint64_t plan_kv_row(enum dtype t, uint32_t n);
 struct plan_buffers {
 	uint64_t x, h, qkv, gate, up, out, hidden; /* float32, per ubatch */
 	uint64_t q8, q8_scale, q8_sum, q8_sum256;
-	uint64_t rope;              /* cosines and sines */
+	uint64_t rope;                                      /* cosines and sines */
 	uint64_t x_stride, h_stride, qkv_stride, ff_stride; /* elements between rows */
 	uint64_t sum_stride;                                /* of q8_sum256 */
 };

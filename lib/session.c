@@ -19,29 +19,6 @@ struct session {
 	const char *kernel;
 };
 
-/* Fills in what the caller left open. */
-static void settle(struct plan_options *p, const struct arch *a)
-{
-	if (!p->ctx)
-		p->ctx = a->n_ctx < SESSION_CTX ? a->n_ctx : SESSION_CTX;
-	if (!p->sequences)
-		p->sequences = 1;
-	if (!p->logits_rows)
-		p->logits_rows = 1;
-	if (p->threads < 1)
-		p->threads = 1;
-	if (!p->ubatch)
-		p->ubatch = SESSION_UBATCH;
-	if (p->ubatch > p->ctx)
-		p->ubatch = p->ctx;
-	if (p->logits_rows > p->ubatch)
-		p->logits_rows = p->ubatch;
-	if (p->k_type == DTYPE_NONE)
-		p->k_type = DTYPE_F16;
-	if (p->v_type == DTYPE_NONE)
-		p->v_type = DTYPE_F16;
-}
-
 /* Everything that is decided before memory is taken. */
 static int decide(struct arch *a, struct weights *w, struct plan *p, struct plan_options *po,
                   const struct gguf *g, const struct session_options *o, struct err *e)
@@ -51,23 +28,11 @@ static int decide(struct arch *a, struct weights *w, struct plan *p, struct plan
 	if (arch_read(a, g, o->act, e) || weights_find(w, a, g, &wo, e))
 		return -1;
 	*po = o->plan;
-	settle(po, a);
+	plan_settle(po, a);
 	if (plan_make(p, a, w, o->vocab_bytes, po, e)) {
 		weights_close(w);
 		return -1;
 	}
-	return 0;
-}
-
-int session_plan(struct plan *p, struct arch *a, const struct gguf *g,
-                 const struct session_options *o, struct err *e)
-{
-	struct weights w;
-	struct plan_options po;
-
-	if (decide(a, &w, p, &po, g, o, e))
-		return -1;
-	weights_close(&w);
 	return 0;
 }
 

@@ -17,30 +17,22 @@
 struct session; /* private */
 
 struct session_options {
-	struct plan_options
-	    plan;             /* ctx 0: the model's, at most SESSION_CTX; ubatch 0: SESSION_UBATCH;
-	                         sequences, logits_rows, threads 0: 1; types NONE: F16 */
-	const char *act;      /* "silu", "relu2": overrides the model's activation; or NULL */
-	const char *kernel;   /* kernel set by name; NULL: the best */
-	int i2s_group;        /* 16 or 32; 0: 32 */
-	int check;            /* look for corrupt ternary codes while loading */
-	uint64_t vocab_bytes; /* what vocab_plan said, for the report */
+	struct plan_options plan; /* ctx 0: the model's, at most PLAN_CTX; ubatch 0: PLAN_UBATCH;
+	                             sequences, logits_rows, threads 0: 1; types NONE: F16 */
+	const char *act;          /* "silu", "relu2": overrides the model's activation; or NULL */
+	const char *kernel;       /* kernel set by name; NULL: the best */
+	int i2s_group;            /* 16 or 32; 0: 32 */
+	int check;                /* look for corrupt ternary codes while loading */
+	uint64_t vocab_bytes;     /* what vocab_plan said, for the report */
 	const volatile sig_atomic_t
 	    *stop; /* not 0: session_eval gives up between layers; may be NULL */
 };
-
-#define SESSION_CTX    4096
-#define SESSION_UBATCH 512
 
 /* Opens a session over g, which must outlive it.  Errors as arch_read, weights_find, plan_make and
  * weights_load; no memory (the region is named); no such kernel set. Owner: the caller. */
 int session_open(struct session **s, const struct gguf *g, const struct session_options *o,
                  struct err *e);
 void session_close(struct session *s); /* NULL is allowed */
-
-/* Plans what session_open would take, without taking it: the same function of the same inputs. */
-int session_plan(struct plan *p, struct arch *a, const struct gguf *g,
-                 const struct session_options *o, struct err *e);
 
 /* Appends n tokens (1..ubatch) to sequence seq.  Afterwards the final states of these n tokens are
  * held for session_logits.  Returns 0, 1 when *stop was set (nothing was appended), -1 on errors:

@@ -63,19 +63,18 @@ static int check_type(struct finder *f, const char *name, const struct gguf_tens
 	const struct dtype_info *d = dtype_get(t->type);
 
 	if (!kernels_get("scalar")->mul[t->type])
-		return err_set(
-		    e, ERR_TROUBLE,
+		return err_unsupported(
+		    e,
 		    "tensor %s: type %s is not supported (supported: F32, F16, BF16, I2_S, TQ1_0, "
 		    "TQ2_0, Q8_0, Q6_K, Q5_K, Q4_K, Q4_0)",
 		    name, d->name);
 	if (t->type == DTYPE_I2_S && t->cols % 128)
-		return err_set(e, ERR_TROUBLE,
-		               "tensor %s: I2_S with %llu columns, expected a multiple of 128",
-		               name, (unsigned long long)t->cols);
+		return err_unsupported(
+		    e, "tensor %s: I2_S with %llu columns, expected a multiple of 128", name,
+		    (unsigned long long)t->cols);
 	if (t->type == DTYPE_I2_S && f->g->parts[t->part].swapped)
-		return err_set(e, ERR_TROUBLE,
-		               "tensor %s: I2_S in a file of the other byte order is not supported",
-		               name);
+		return err_unsupported(
+		    e, "tensor %s: I2_S in a file of the other byte order is not supported", name);
 	return 0;
 }
 
@@ -173,8 +172,8 @@ static int refuse_unknown(const struct finder *f, const struct arch *a, struct e
 				known |= t == all[r]->t || t == all[r]->scale;
 		}
 		if (!known)
-			return err_set(
-			    e, ERR_TROUBLE, "tensor %s is not part of a %s model that is supported",
+			return err_unsupported(
+			    e, "tensor %s is not part of a %s model that is supported",
 			    err_quote(quoted, sizeof quoted, t->name.p, t->name.n), a->name);
 	}
 	return 0;
