@@ -30,7 +30,7 @@ struct workload_info {
 
 /* All-zero is the default. */
 struct workload_options {
-	const char *model; /* GGUF file; NULL: a tiny one is made in a temporary file and removed */
+	const char *model; /* GGUF file; NULL: the one that comes with the toolkit */
 	int threads;       /* workers of a session; 0: one */
 	uint64_t seed;     /* of prompts and weights */
 };

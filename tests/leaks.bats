@@ -41,3 +41,10 @@ setup() {
 	[ "$status" -eq 77 ]
 	[ "$output" = "SKIP: no CUDA driver" ]
 }
+
+@test "the gpu workload passes on the stand-in for a device" {
+	LD_LIBRARY_PATH=$BUILD/tests/leaks run "$BUILD/tests/unit_workload"
+	[ "$status" -eq 0 ]
+	[[ $output != *"no CUDA driver"* ]]
+	[[ $output == *"ok gpu"* ]]
+}

@@ -1,7 +1,7 @@
 /*
  * A stand-in for libcuda.so.1 where there is no device: it hands out addresses, remembers what is
- * live and refuses to free what is not.  It computes nothing.  "Device" pointers are numbers that
- * must not be followed.
+ * live and refuses to free what is not.  "Device" memory is address space that no wrapper of
+ * malloc or mmap sees; only copies touch it.
  *
  * At exit it writes "device BYTES pinned BYTES objects N contexts N" to the file
  * $LEAKS_CUDA_REPORT.
@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum kind { DEVICE, PINNED, OBJECT, CONTEXT, KINDS };
 enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_FOUND = 500 };
@@ -23,7 +26,10 @@ static struct {
 } live[LIVE];
 
 static size_t total[KINDS];
-static uintptr_t next_address = (uintptr_t)1 << 46;
+
+/* The device's memory, given out from the front and never twice. */
+#define ALL ((size_t)64 << 30)
+static uintptr_t memory, next_address;
 
 static int take(enum kind kind, uintptr_t p, size_t bytes)
 {
@@ -49,9 +55,12 @@ static int give(enum kind kind, uintptr_t p)
 	return INVALID_VALUE;
 }
 
+/* The next bytes of the device; 0 when it has no more. */
 static uintptr_t address(size_t bytes)
 {
 	uintptr_t p = next_address;
+	if (bytes > memory + ALL - next_address)
+		return 0;
 	next_address += (bytes + 511) & ~(size_t)511;
 	return p;
 }
@@ -60,13 +69,22 @@ static int object(enum kind kind, void **out)
 {
 	uintptr_t p = address(1);
 	*out = (void *)p;
-	return take(kind, p, 1);
+	return p ? take(kind, p, 1) : OUT_OF_MEMORY;
 }
 
 int cuInit(unsigned flags);
 int cuInit(unsigned flags)
 {
-	return flags ? INVALID_VALUE : OK;
+	if (flags)
+		return INVALID_VALUE;
+	if (!memory) {
+		long p = syscall(SYS_mmap, NULL, ALL, PROT_READ | PROT_WRITE,
+		                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (p == -1)
+			return OUT_OF_MEMORY;
+		memory = next_address = (uintptr_t)p;
+	}
+	return OK;
 }
 
 int cuDeviceGetCount(int *count);
@@ -100,7 +118,7 @@ int cuMemAlloc_v2(unsigned long long *p, size_t bytes);
 int cuMemAlloc_v2(unsigned long long *p, size_t bytes)
 {
 	*p = address(bytes);
-	return take(DEVICE, (uintptr_t)*p, bytes);
+	return *p ? take(DEVICE, (uintptr_t)*p, bytes) : OUT_OF_MEMORY;
 }
 
 int cuMemFree_v2(unsigned long long p);
@@ -112,8 +130,22 @@ int cuMemFree_v2(unsigned long long p)
 int cuMemGetInfo_v2(size_t *left, size_t *all);
 int cuMemGetInfo_v2(size_t *left, size_t *all)
 {
-	*all = (size_t)1 << 36;
+	*all = ALL;
 	*left = *all - total[DEVICE];
+	return OK;
+}
+
+int cuMemcpyHtoD_v2(unsigned long long to, const void *from, size_t bytes);
+int cuMemcpyHtoD_v2(unsigned long long to, const void *from, size_t bytes)
+{
+	memcpy((void *)(uintptr_t)to, from, bytes);
+	return OK;
+}
+
+int cuMemcpyDtoH_v2(void *to, unsigned long long from, size_t bytes);
+int cuMemcpyDtoH_v2(void *to, unsigned long long from, size_t bytes)
+{
+	memcpy(to, (void *)(uintptr_t)from, bytes);
 	return OK;
 }
 
