@@ -106,11 +106,8 @@ static void plan_pieces(struct retype *r)
 	uint64_t band = r->to_codes ? ternary_band(&r->dst.form.ternary) : 1;
 	uint64_t rows = RETYPE_PIECE / r->src.cols;
 
-	r->units = r->src.rows;
-	if (r->to_codes && r->dst.form.ternary.kind == TERNARY_HF_U8) {
-		r->units = ternary_hf_rows(&r->dst.form.ternary);
+	if (r->to_codes && r->dst.form.ternary.kind == TERNARY_HF_U8)
 		rows /= 4;
-	}
 	r->piece_rows = rows < band ? band : rows / band * band;
 }
 
@@ -284,8 +281,12 @@ static int collect(struct retype *r, retype_put *put, void *arg, struct err *e)
 	return 0;
 }
 
+/* A survey goes over rows; so does writing, but for byte rows that hold four. */
 static int pass(struct retype *r, retype_put *put, void *arg, struct err *e)
 {
+	r->units = r->src.rows;
+	if (!r->surveying && r->to_codes && r->dst.form.ternary.kind == TERNARY_HF_U8)
+		r->units = ternary_hf_rows(&r->dst.form.ternary);
 	for (r->next = 0; r->next < pieces(r); r->next += (uint64_t)r->n_slots) {
 		if (r->n_slots > 1)
 			threads_run(r->threads, work, r);
