@@ -57,10 +57,11 @@ endif
 ifneq ($(filter aarch64 arm64,$(ARCH)),)
 KERNEL_SETS += neon
 endif
-FLAGS_avx2 = -mavx2 -mfma -mf16c
-FLAGS_avx512 = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mgfni
+# Tiles of registers are written as loops, which -O3 unrolls.
+FLAGS_avx2 = -O3 -mavx2 -mfma -mf16c
+FLAGS_avx512 = $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mgfni
 FLAGS_amx = $(FLAGS_avx512) -mamx-tile -mamx-int8
-FLAGS_neon = -march=armv8.2-a+dotprod+fp16
+FLAGS_neon = -O3 -march=armv8.2-a+dotprod+fp16
 
 PROGRAMS := $(patsubst cmd/%.c,$(BUILD)/%,$(wildcard cmd/*.c))
 LIB_SRC := $(wildcard lib/*.c kernels/*.c) $(foreach s,$(KERNEL_SETS),$(wildcard kernels/$(s)/*.c))

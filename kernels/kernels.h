@@ -42,8 +42,8 @@ struct kernel_input {
 	size_t stride256;
 };
 
-/* The value of a product with int8 activations: acc * w_scale / x_scale, rounded once.  Float32 steps
- * in between would move keys and values across rounding ties of an f16 cache, which the next
+/* The value of a product with int8 activations: acc * w_scale / x_scale, rounded once.  Float32
+ * steps in between would move keys and values across rounding ties of an f16 cache, which the next
  * quantization turns into differences of a percent. */
 static inline float kernel_rescale(float acc, float w_scale, float x_scale)
 {
@@ -82,7 +82,7 @@ struct kernel_attn {
 };
 
 struct kernels {
-	const char *name; /* "scalar", "avx2", "avx512", "neon" */
+	const char *name; /* "scalar", "avx2", "avx512", "amx", "neon" */
 
 	/* Products by weight type; NULL: this type is not computed with. */
 	kernel_mul *mul[DTYPE_COUNT];
@@ -101,7 +101,8 @@ struct kernels {
 	void (*quantize_i8)(const float *x, size_t k, int8_t *q, float *scale, int32_t *sum,
 	                    int32_t *sum256);
 
-	/* y = x / sqrt(mean(x^2) + eps) * w over n values, in float64 and rounded once; y may be x. */
+	/* y = x / sqrt(mean(x^2) + eps) * w over n values, in float64 and rounded once; y may be x.
+	 */
 	void (*rms_norm)(float *y, const float *x, const float *w, size_t n, float eps);
 
 	/* Rotates the first 2 * half values of x by angles given as (half) cosines and sines.

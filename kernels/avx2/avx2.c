@@ -1,5 +1,11 @@
+/*
+ * The AVX2 set: AVX2, FMA, F16C.
+ */
+#include "avx2.h"
+
 #include "../sets.h"
+
 void kernels_avx2(struct kernels *k)
 {
-	(void)k;
+	avx2_wide_init(k);
 }

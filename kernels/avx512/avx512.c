@@ -1,5 +1,12 @@
+/*
+ * The AVX-512 set: F, BW, VL, DQ, VNNI, VBMI.
+ */
+#include "avx512.h"
+
 #include "../sets.h"
+
 void kernels_avx512(struct kernels *k)
 {
-	(void)k;
+	avx512_wide_init(k);
+	avx512_ternary_init(k);
 }

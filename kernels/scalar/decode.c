@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "../half.h"
+#include "../load.h"
 
 static void from_f32(float *y, const uint8_t *p, size_t k)
 {
@@ -22,7 +22,7 @@ static void from_f16(float *y, const uint8_t *p, size_t k)
 static void from_bf16(float *y, const uint8_t *p, size_t k)
 {
 	for (size_t i = 0; i < k; i++)
-		y[i] = bf16_f32(load_u16(p + 2 * i));
+		y[i] = half_bf16_to_f32(load_u16(p + 2 * i));
 }
 
 /* Blocks of 32: binary16 d, 32 signed bytes. */

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "../half.h"
+#include "../load.h"
 
 /* Below this d is 0 as binary16 and 1 / d may overflow: the block becomes zeros. */
 #define D_MIN 0x1p-100f
@@ -24,13 +24,13 @@ static void store_u16(uint8_t *p, uint16_t v)
 static void to_f16(uint8_t *p, const float *x, size_t k)
 {
 	for (size_t i = 0; i < k; i++)
-		store_u16(p + 2 * i, f32_f16(x[i]));
+		store_u16(p + 2 * i, half_from_f32(x[i]));
 }
 
 static void to_bf16(uint8_t *p, const float *x, size_t k)
 {
 	for (size_t i = 0; i < k; i++)
-		store_u16(p + 2 * i, f32_bf16(x[i]));
+		store_u16(p + 2 * i, half_bf16_from_f32(x[i]));
 }
 
 /* d = max|x| / 127, stored as binary16; values are x / d rounded to nearest even. */
@@ -42,7 +42,7 @@ static void to_q8_0(uint8_t *p, const float *x, size_t k)
 		for (size_t i = 0; i < 32; i++)
 			max = fmaxf(max, fabsf(x[b + i]));
 		float d = max / 127.0f, inv = d > D_MIN ? 1.0f / d : 0.0f;
-		store_u16(p, f32_f16(d));
+		store_u16(p, half_from_f32(d));
 		for (size_t i = 0; i < 32; i++)
 			p[2 + i] = (uint8_t)(int8_t)rintf(x[b + i] * inv);
 	}
@@ -66,7 +66,7 @@ static void to_q4_0(uint8_t *p, const float *x, size_t k)
 			if (fabsf(x[b + i]) > fabsf(max))
 				max = x[b + i];
 		float d = max / -8.0f, inv = fabsf(d) > D_MIN ? 1.0f / d : 0.0f;
-		store_u16(p, f32_f16(d));
+		store_u16(p, half_from_f32(d));
 		for (size_t i = 0; i < 16; i++)
 			p[2 + i] =
 			    (uint8_t)(nibble(x[b + i], inv) | nibble(x[b + 16 + i], inv) << 4);

@@ -24,4 +24,7 @@ float scalar_sum16(float lane[16]);
 /* Products of any ternary type that keeps d per block, per row or not at all. */
 kernel_mul scalar_mul_ternary;
 
+/* Attention over heads of any width. */
+void scalar_attend(const struct kernel_attn *a);
+
 #endif

@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-#include "../half.h"
+#include "../load.h"
 
 /* Blocks of a row: values each, bytes each, how codes are unpacked to -1..2, where d lies. */
 struct layout {
@@ -112,7 +112,7 @@ static float row_d(const struct layout *l, const uint8_t *row)
 	if (l->d == D_ROW_F16)
 		return load_f16(row);
 	if (l->d == D_ROW_F32)
-		return bits_f32(load_u32(row));
+		return half_bits_f32(load_u32(row));
 	return 1.0f;
 }
 
@@ -156,7 +156,7 @@ static void one_row(const struct layout *l, const uint8_t *row, const struct ker
 
 			if (d == 0.0f)
 				continue;
-			if (f32_bits(d) != f32_bits(s->d))
+			if (half_f32_bits(d) != half_f32_bits(s->d))
 				end_run(s, n);
 			s->d = d;
 		}
@@ -180,7 +180,8 @@ void scalar_mul_ternary(const struct kernel_mat *w, const struct kernel_input *x
 		for (size_t r = row0; r < row1; r++) {
 			one_row(l, w->data + r * w->row_bytes, x, t0, n, &s);
 			for (size_t t = 0; t < n; t++)
-				y[(t0 + t) * y_stride + r] = kernel_rescale(s.acc[t], w->scale, x->scale[t0 + t]);
+				y[(t0 + t) * y_stride + r] =
+				    kernel_rescale(s.acc[t], w->scale, x->scale[t0 + t]);
 		}
 	}
 }

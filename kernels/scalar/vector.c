@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-#include "../half.h"
+#include "../load.h"
 
 float scalar_exp(float x)
 {
@@ -23,7 +23,7 @@ float scalar_exp(float x)
 	p = p * r + 0.5f;
 	p = p * r + 1.0f;
 	p = p * r + 1.0f;
-	return p * bits_f32((uint32_t)((int32_t)n + 127) << 23);
+	return p * half_bits_f32((uint32_t)((int32_t)n + 127) << 23);
 }
 
 static double sum16(double lane[16])

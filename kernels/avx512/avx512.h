@@ -1,0 +1,25 @@
+/*
+ * Parts of the AVX-512 set, and what the AMX set takes from it.
+ */
+#ifndef AVX512_H
+#define AVX512_H
+
+#include "../kernels.h"
+
+void avx512_wide_init(struct kernels *k);
+void avx512_ternary_init(struct kernels *k);
+
+/* Products with one token: rows are read where they lie. */
+kernel_mul avx512_mul_one;
+
+/* One row of any scales with all tokens. */
+void avx512_mul_row(const struct kernel_mat *w, const struct kernel_input *x, size_t row, float *y,
+                    size_t y_stride, void *scratch);
+
+/* Unpacks rows row..row+15 (those from rows on are taken for zero codes), columns c..c+255 (c a
+ * multiple of 256; columns behind k are zero), to codes 0..3: panel[64 * g + 4 * r + i] is column
+ * c + 4 g + i of row r, for 64 groups g. */
+void avx512_unpack(const struct kernel_mat *w, size_t k, size_t row, size_t rows, size_t c,
+                   uint8_t panel[4096]);
+
+#endif

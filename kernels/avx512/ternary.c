@@ -1,0 +1,248 @@
+/*
+ * Ternary products with one token, rows read where they lie.
+ *
+ * Codes are used in place: w & 3, w & 12, w & 48, w & 192 times the activations of their part,
+ * summed by vpdpbusd; each sum is 1, 4, 16 or 64 times what it should be, exactly.  Codes are 0..2
+ * for -1..1, so the sum of the activations is subtracted at the end.  A lane of such a sum grows
+ * by at most 4 * 192 * 128 a unit of 256 columns: 2^31 lies behind 5 million columns.
+ *
+ * Base 3: with r_0 the byte and r_(k+1) = 3 r_k mod 256, digit k is (3 r_k - r_(k+1)) / 256, so two
+ * sums, of r_k x and of r_(k+1) x, give the product.  3 times such a lane grows by at most
+ * 15 * 4 * 255 * 128 a unit: 2^31 lies behind 280 thousand columns.
+ */
+#include "avx512.h"
+
+#include <immintrin.h>
+
+#include "../ternary.h"
+#include "../scalar/scalar.h"
+
+/* Activations are dealt to parts in scratch: 256 or 320 bytes a unit. */
+#define UNITS_MAX (KERNELS_SCRATCH / 320)
+
+/* Bytes of a unit that hold codes, as a mask for loads; fewer in the last unit. */
+static __mmask64 bytes_of(const struct ternary_layout *l, size_t columns)
+{
+	if (!l->span)
+		return (1ull << 52) - 1;
+	return columns >= 256 ? ~0ull : (1ull << columns / 4) - 1;
+}
+
+static void deal(const struct ternary_layout *l, const int8_t *x, size_t k, int8_t *out)
+{
+	for (size_t c = 0; c < k; c += 256) {
+		if (l->span)
+			ternary_deal(l, x + c, k - c < 256 ? k - c : 256, out + c);
+		else
+			ternary_deal3(x + c, out + c / 256 * 320);
+	}
+}
+
+struct two_bits {
+	__m512i part[4];
+};
+
+static inline void two_bits_add(struct two_bits *s, __m512i w, const __m512i x[4])
+{
+	for (int l = 0; l < 4; l++) {
+		__m512i mask = _mm512_set1_epi8((char)(3 << 2 * l));
+
+		s->part[l] = _mm512_dpbusd_epi32(s->part[l], _mm512_and_si512(w, mask), x[l]);
+	}
+}
+
+static inline int32_t two_bits_sum(const struct two_bits *s)
+{
+	__m512i a = _mm512_add_epi32(s->part[0], _mm512_srai_epi32(s->part[1], 2));
+	__m512i b =
+	    _mm512_add_epi32(_mm512_srai_epi32(s->part[2], 4), _mm512_srai_epi32(s->part[3], 6));
+
+	return _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
+}
+
+struct base3 {
+	__m512i r, next; /* sums of r_k x and of r_(k+1) x */
+};
+
+static inline void base3_add(struct base3 *s, __m512i r, const __m512i x[5])
+{
+	for (int k = 0; k < 5; k++) {
+		__m512i next = _mm512_add_epi8(_mm512_add_epi8(r, r), r);
+
+		s->r = _mm512_dpbusd_epi32(s->r, r, x[k]);
+		s->next = _mm512_dpbusd_epi32(s->next, next, x[k]);
+		r = next;
+	}
+}
+
+static inline int32_t base3_sum(const struct base3 *s)
+{
+	__m512i three = _mm512_add_epi32(_mm512_add_epi32(s->r, s->r), s->r);
+
+	return _mm512_reduce_add_epi32(_mm512_srai_epi32(_mm512_sub_epi32(three, s->next), 8));
+}
+
+/* Rows that share the loads of the activations. */
+#define ROWS 4
+
+/* The dealt activations of one unit, part l in the order of the bits from the lowest. */
+static inline void load_parts(__m512i x[4], const int8_t *dealt, int top)
+{
+	for (int l = 0; l < 4; l++)
+		x[l] = _mm512_loadu_si512(dealt + 64 * (top ? 3 - l : l));
+}
+
+static inline void fetch_next(const uint8_t *p, size_t row_bytes)
+{
+	_mm_prefetch((const char *)p + ROWS * row_bytes, _MM_HINT_T0);
+}
+
+/* ROWS rows, each one run, to integer dots (before the sum of x is subtracted). */
+static inline void rows_two_bits(const struct ternary_layout *l, const uint8_t *p, size_t row_bytes,
+                                 const int8_t *dealt, size_t k, int32_t dots[ROWS], int top)
+{
+	struct two_bits s[ROWS] = {0};
+	__m512i x[4];
+
+	p += l->prefix;
+	for (size_t c = 0; c < k; c += 256, p += l->unit_bytes) {
+		__mmask64 bytes = bytes_of(l, k - c);
+
+		load_parts(x, dealt + c, top);
+		for (size_t i = 0; i < ROWS; i++) {
+			fetch_next(p + i * row_bytes, row_bytes);
+			two_bits_add(&s[i], _mm512_maskz_loadu_epi8(bytes, p + i * row_bytes), x);
+		}
+	}
+	for (size_t i = 0; i < ROWS; i++)
+		dots[i] = two_bits_sum(&s[i]);
+}
+
+static void rows_base3(const struct ternary_layout *l, const uint8_t *p, size_t row_bytes,
+                       const int8_t *dealt, size_t k, int32_t dots[ROWS])
+{
+	struct base3 s[ROWS] = {0};
+	__m512i x[5];
+
+	for (size_t c = 0; c < k; c += 256, p += l->unit_bytes, dealt += 320) {
+		for (int d = 0; d < 5; d++)
+			x[d] = _mm512_loadu_si512(dealt + 64 * d);
+		for (size_t i = 0; i < ROWS; i++) {
+			fetch_next(p + i * row_bytes, row_bytes);
+			base3_add(&s[i],
+			          _mm512_maskz_loadu_epi8(bytes_of(l, 256), p + i * row_bytes), x);
+		}
+	}
+	for (size_t i = 0; i < ROWS; i++)
+		dots[i] = base3_sum(&s[i]);
+}
+
+static void rows_dots(const struct ternary_layout *l, const uint8_t *p, size_t row_bytes,
+                      const int8_t *dealt, size_t k, int32_t dots[ROWS])
+{
+	if (!l->span)
+		rows_base3(l, p, row_bytes, dealt, k, dots);
+	else if (l->top)
+		rows_two_bits(l, p, row_bytes, dealt, k, dots, 1);
+	else
+		rows_two_bits(l, p, row_bytes, dealt, k, dots, 0);
+}
+
+/* The integer dot of one unit, less the sum of its activations. */
+static int32_t unit_dot(const struct ternary_layout *l, const uint8_t *unit, size_t columns,
+                        const int8_t *dealt, int32_t sum)
+{
+	__m512i w = _mm512_maskz_loadu_epi8(bytes_of(l, columns), unit), x[5];
+	struct two_bits two = {0};
+	struct base3 three = {0};
+
+	if (!l->span) {
+		for (int d = 0; d < 5; d++)
+			x[d] = _mm512_loadu_si512(dealt + 64 * d);
+		base3_add(&three, w, x);
+		return base3_sum(&three) - sum;
+	}
+	load_parts(x, dealt, l->top);
+	two_bits_add(&two, w, x);
+	return two_bits_sum(&two) - sum;
+}
+
+/* One row of any runs with one token: the rule of scalar/ternary.c. */
+static float row_runs(const struct ternary_layout *l, const uint8_t *row, size_t k,
+                      const int8_t *dealt, const int32_t *sum256)
+{
+	size_t step = l->span ? 256 : 320;
+	float acc = 0, run_d = 0;
+	int32_t run = 0;
+
+	for (size_t u = 0; u < ternary_units(k); u++) {
+		float d = ternary_d(l, row, u);
+
+		if (l->d == D_UNIT && d == 0.0f)
+			continue;
+		if (half_f32_bits(d) != half_f32_bits(run_d)) {
+			acc += (float)run * run_d;
+			run = 0;
+		}
+		run_d = d;
+		run += unit_dot(l, row + l->prefix + u * l->unit_bytes, k - 256 * u,
+		                dealt + u * step, sum256[u]);
+	}
+	return acc + (float)run * run_d;
+}
+
+void avx512_mul_row(const struct kernel_mat *w, const struct kernel_input *x, size_t row, float *y,
+                    size_t y_stride, void *scratch)
+{
+	const struct ternary_layout *l = ternary_layout(w->type);
+
+	if (ternary_units(x->k) > UNITS_MAX) {
+		scalar_mul_ternary(w, x, row, row + 1, y, y_stride, scratch);
+		return;
+	}
+	for (size_t t = 0; t < x->n; t++) {
+		deal(l, x->q + t * x->stride, x->k, scratch);
+		float acc = row_runs(l, w->data + row * w->row_bytes, x->k, scratch,
+		                     x->sum256 + t * x->stride256);
+
+		y[t * y_stride + row] = kernel_rescale(acc, w->scale, x->scale[t]);
+	}
+}
+
+static int all_runs(const struct ternary_layout *l, const uint8_t *p, size_t row_bytes, size_t k)
+{
+	for (size_t i = 0; i < ROWS; i++)
+		if (!ternary_is_run(l, p + i * row_bytes, k))
+			return 0;
+	return 1;
+}
+
+void avx512_mul_one(const struct kernel_mat *w, const struct kernel_input *x, size_t row0,
+                    size_t row1, float *y, size_t y_stride, void *scratch)
+{
+	const struct ternary_layout *l = ternary_layout(w->type);
+
+	int32_t dots[ROWS];
+
+	if (ternary_units(x->k) > UNITS_MAX) {
+		scalar_mul_ternary(w, x, row0, row1, y, y_stride, scratch);
+		return;
+	}
+	deal(l, x->q, x->k, scratch);
+	for (size_t r = row0; r < row1;) {
+		const uint8_t *p = w->data + r * w->row_bytes;
+
+		if (row1 - r < ROWS || !all_runs(l, p, w->row_bytes, x->k)) {
+			float acc = row_runs(l, p, x->k, scratch, x->sum256);
+
+			y[r++] = kernel_rescale(acc, w->scale, x->scale[0]);
+			continue;
+		}
+		rows_dots(l, p, w->row_bytes, scratch, x->k, dots);
+		for (size_t i = 0; i < ROWS; i++, p += w->row_bytes) {
+			float acc = 0.0f + (float)(dots[i] - x->sum[0]) * ternary_d(l, p, 0);
+
+			y[r++] = kernel_rescale(acc, w->scale, x->scale[0]);
+		}
+	}
+}

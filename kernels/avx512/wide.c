@@ -1,0 +1,16 @@
+/*
+ * The float entries of the AVX-512 set.
+ */
+#include "avx512.h"
+#include "lanes.h"
+
+#include "../scalar/scalar.h"
+#include "../wide/attend.h"
+#include "../wide/float.h"
+#include "../wide/vector.h"
+#include "../wide/entries.h"
+
+void avx512_wide_init(struct kernels *k)
+{
+	wide_init(k);
+}
