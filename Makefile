@@ -5,6 +5,7 @@
 #   make tests           the test programs and what they need, in build/tests/
 #   make fuzz            the fuzz targets only (needs clang with libFuzzer)
 #   make check           every test; one line per suite, then "N passed, N failed, N skipped"
+#   make check-leaks     bitnet-leakcheck and other checkers on the whole leak catalogue
 #   make lint            clang-format, cppcheck and clang-tidy
 #   make install         programs, manual pages and the default model, below DESTDIR/PREFIX
 #   make uninstall       removes what install put there
@@ -128,6 +129,10 @@ $(LEAKS_PRELOAD):
 	$(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -g -fno-builtin -fPIC -shared -o $@ $< -ldl
 leaks: $(LEAKS) $(LEAKS_PRELOAD)
 
+check-leaks: all leaks
+	@$(MAKE) -s SANITIZE=leak leaks
+	@scripts/leak-catalogue -b $(BUILD)
+
 tests: $(UNITS) $(FUZZ) leaks
 
 fuzz: $(FUZZ)
@@ -157,6 +162,6 @@ help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//; p' Makefile
 
 always:
-.PHONY: leaks always all tests fuzz check lint install uninstall clean help
+.PHONY: leaks check-leaks always all tests fuzz check lint install uninstall clean help
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
