@@ -530,11 +530,15 @@ static int open_session(struct run *r, struct err *e)
 static int open_model(struct run *r, struct err *e)
 {
 	double start = clock_now();
+	struct arch arch;
 
-	if (gguf_open(&r->gguf, o.model, o.tokenize ? GGUF_HEADER_ONLY : 0, e))
+	if (gguf_open(&r->gguf, o.model, o.tokenize ? GGUF_HEADER_ONLY : GGUF_FILES_ONLY, e))
 		return -1;
 	for (unsigned i = 0; i < r->gguf.n_warnings; i++)
 		warn(r->gguf.warnings[i].text);
+	/* What the model is comes first: its tokenizer may be as foreign as the rest. */
+	if (!o.tokenize && arch_read(&arch, &r->gguf, o.act, e))
+		return -1;
 	if (vocab_open(&r->vocab, &r->gguf, o.pre, e))
 		return -1;
 	if (!o.tokenize && open_session(r, e))

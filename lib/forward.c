@@ -46,7 +46,13 @@ static struct kernel_input input(const struct forward *f, const float *x, size_t
 /* Row `token` of the int8 input; its rows lie as far apart as those of the floats it is made of. */
 static void quantize(const struct forward *f, size_t token, const float *x, size_t stride, size_t k)
 {
-	f->kern->quantize_i8(x, k, f->q8 + token * stride, &f->q8_scale[token], &f->q8_sum[token],
+	size_t padded = (k + 63) / 64 * 64,
+	       whole = (k + PLAN_STRIDE - 1) / PLAN_STRIDE * PLAN_STRIDE;
+	int8_t *q = f->q8 + token * stride;
+
+	/* Matrices whose rows were filled up read as far as a stride reaches. */
+	memset(q + padded, 0, whole - padded);
+	f->kern->quantize_i8(x, k, q, &f->q8_scale[token], &f->q8_sum[token],
 	                     f->q8_sum256 + token * f->sum_stride);
 }
 
@@ -70,8 +76,11 @@ static void norm_and_quantize(const struct worker *t, float *h, size_t h_stride,
 static void product(const struct worker *t, const struct weight *w, const struct kernel_input *in,
                     size_t row0, size_t row1, float *y, size_t stride)
 {
+	struct kernel_input filled = *in;
+
+	filled.k = w->mat.cols;
 	if (row0 < row1)
-		t->f->kern->mul[w->mat.type](&w->mat, in, row0, row1, y, stride, t->scratch);
+		t->f->kern->mul[w->mat.type](&w->mat, &filled, row0, row1, y, stride, t->scratch);
 }
 
 static void embed(const struct worker *t)

@@ -100,9 +100,14 @@ static int wrong_kind(const struct rd *r, struct err *e)
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
 		if (r->size >= kinds[i].n && !memcmp(r->data, kinds[i].magic, kinds[i].n))
 			return err_set(e, ERR_TROUBLE, "%s", kinds[i].what);
-	if (r->size > 8 && r->data[8] == '{' && !r->data[6] && !r->data[7])
-		return err_set(e, ERR_TROUBLE,
-		               "this is a safetensors file; bitnet-convert reads those");
+	if (r->size > 8 && r->data[8] == '{' && !r->data[6] && !r->data[7]) {
+		uint64_t header;
+		memcpy(&header, r->data, sizeof header);
+		int cut = !r->more && le64toh(header) > r->size - 8;
+		return err_set(e, cut ? ERR_SHORT : ERR_TROUBLE,
+		               "this is a safetensors file%s; bitnet-convert reads those",
+		               cut ? " that ends inside its header" : "");
+	}
 	return err_set(e, ERR_TROUBLE, "not a GGUF file: it starts with %02x %02x %02x %02x",
 	               r->data[0], r->data[1], r->data[2], r->data[3]);
 }
@@ -735,7 +740,7 @@ static int open_files(struct gguf *g, const char *path, unsigned flags, struct e
 int gguf_open(struct gguf *g, const char *path, unsigned flags, struct err *e)
 {
 	if (begin(g, e) ||
-	    (is_stream(path) ? open_stream(g, path, flags, e) : open_files(g, path, flags, e)) ||
+	    (!(flags & GGUF_FILES_ONLY) && is_stream(path) ? open_stream(g, path, flags, e) : open_files(g, path, flags, e)) ||
 	    gguf_layout(g, flags, e)) {
 		gguf_close(g);
 		return -1;

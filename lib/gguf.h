@@ -95,6 +95,7 @@ struct gguf {
 enum gguf_open_flags {
 	GGUF_HEADER_ONLY = 1, /* tensor data may be missing (memory plans) */
 	GGUF_NO_SIBLINGS = 2, /* do not open the other parts of a split file */
+	GGUF_FILES_ONLY = 4,  /* refuse streams: the tensor data is needed */
 };
 
 /* Opens a file, with all its parts when it is split (any part may be named), mapped read-only; or

@@ -41,10 +41,10 @@ void plan_buffers(struct plan_buffers *b, const struct arch *a, uint32_t ubatch)
 	    (uint64_t)a->n_head * a->dim_k + (uint64_t)a->n_head_kv * (a->dim_k + a->dim_v);
 
 	memset(b, 0, sizeof *b);
-	b->x_stride = round_up(a->n_embd, 64);
-	b->h_stride = round_up(max2(a->n_embd, heads), 64);
-	b->qkv_stride = round_up(qkv, 64);
-	b->ff_stride = round_up(a->n_ff, 64);
+	b->x_stride = round_up(a->n_embd, PLAN_STRIDE);
+	b->h_stride = round_up(max2(a->n_embd, heads), PLAN_STRIDE);
+	b->qkv_stride = round_up(qkv, PLAN_STRIDE);
+	b->ff_stride = round_up(a->n_ff, PLAN_STRIDE);
 	uint64_t widest = max2(b->h_stride, b->ff_stride);
 	b->sum_stride = round_up(widest, 256) / 256;
 	b->x = b->out = b->hidden = arena_round(n * b->x_stride * f);

@@ -65,6 +65,9 @@ struct plan {
 #define PLAN_UBATCH 512
 void plan_settle(struct plan_options *o, const struct arch *a);
 
+/* Rows of activation buffers begin at multiples of this many values (the unit of I2_S). */
+#define PLAN_STRIDE 128
+
 /* Errors (status 2): a cache type that the heads do not fit, sums over 2^63. */
 int plan_make(struct plan *p, const struct arch *a, const struct weights *w, uint64_t vocab_bytes,
               const struct plan_options *o, struct err *e);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "mem.h"
+#include "utf8.h"
 
 #define REPLACEMENT "\xef\xbf\xbd"
 
@@ -16,57 +17,25 @@ void textout_init(struct textout *t, const char *const *stop, size_t n_stop,
 	t->arg = arg;
 }
 
-/* Length of the UTF-8 sequence at p: 0 when the n bytes may still grow into one, -1 when they
- * cannot (RFC 3629: no overlong forms, no surrogates, nothing over U+10FFFF). */
-static int sequence(const unsigned char *p, size_t n)
-{
-	unsigned char c = p[0], low = 0x80, high = 0xbf;
-	size_t len = c < 0x80                ? 1
-	             : c >= 0xc2 && c < 0xe0 ? 2
-	             : c >= 0xe0 && c < 0xf0 ? 3
-	             : c >= 0xf0 && c < 0xf5 ? 4
-	                                     : 0;
-
-	if (!len)
-		return -1;
-	if (c == 0xe0)
-		low = 0xa0;
-	if (c == 0xed)
-		high = 0x9f;
-	if (c == 0xf0)
-		low = 0x90;
-	if (c == 0xf4)
-		high = 0x8f;
-	for (size_t i = 1; i < len; i++) {
-		if (i == n)
-			return 0;
-		if (p[i] < low || p[i] > high)
-			return -1;
-		low = 0x80;
-		high = 0xbf;
-	}
-	return (int)len;
-}
-
 /* Writes the characters of held[0..n) and drops them; an unfinished one stays unless last. */
 static int flush(struct textout *t, size_t n, int last, struct err *e)
 {
-	size_t done = 0, from = 0;
+	size_t done = 0, from = 0, whole = n - utf8_held(t->held, n);
 
 	while (done < n) {
-		int len = sequence((unsigned char *)t->held + done, n - done);
-		if (len == 0 && !last)
-			break;
+		size_t len = utf8_decode(t->held + done, n - done, NULL);
 		if (len > 0) {
-			done += (size_t)len;
+			done += len;
 			continue;
 		}
+		if (done >= whole && !last)
+			break;
 		if (done > from && t->write(t->arg, t->held + from, done - from, e))
 			return -1;
 		if (t->write(t->arg, REPLACEMENT, 3, e))
 			return -1;
 		/* One mark for an unfinished sequence at the end, one per byte elsewhere. */
-		done = len == 0 ? n : done + 1;
+		done = done >= whole ? n : done + 1;
 		from = done;
 	}
 	if (done > from && t->write(t->arg, t->held + from, done - from, e))

@@ -64,8 +64,8 @@ static int find_strings(const struct gguf *g, const char *key, const struct gguf
 {
 	const struct gguf_kv *kv = *out = gguf_find(g, key);
 
-	if (!kv || !kv->count)
-		return err_set(e, ERR_TROUBLE, "%s: %s", key, kv ? "empty" : "missing");
+	if (!kv)
+		return err_set(e, ERR_TROUBLE, "%s: missing", key);
 	if (kv->type != GGUF_ARRAY || kv->element != GGUF_STRING)
 		return err_set(e, ERR_TROUBLE, "%s: not an array of strings", key);
 	/* Offsets into the array are kept in 32 bits. */
@@ -128,6 +128,8 @@ static int source_open(struct source *s, const struct gguf *g, struct err *e)
 	if (find_strings(g, KEY "tokens", &s->tokens, &s->n_tokens, e) ||
 	    find_numbers(s, KEY "token_type", &s->types, e) || count_special(s, e))
 		return -1;
+	if (!s->n_tokens)
+		return err_set(e, ERR_TROUBLE, KEY "tokens: empty");
 	if (s->kind == VOCAB_BPE)
 		return find_strings(g, KEY "merges", &s->merges, &s->n_merges, e);
 	if (find_numbers(s, KEY "scores", &s->scores, e))

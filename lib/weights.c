@@ -6,6 +6,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define I2S_BLOCK 128 /* elements of a packing unit */
+
+/* Bytes of a row that begins on a unit of its own. */
+static uint64_t i2s_row(uint64_t cols)
+{
+	return (cols + I2S_BLOCK - 1) / I2S_BLOCK * (I2S_BLOCK / 4);
+}
+
 struct finder {
 	const struct gguf *g;
 	const struct weights_options *o;
@@ -27,11 +35,15 @@ static int wrong_shape(const char *name, const struct gguf_tensor *t, uint64_t r
 static void place(struct finder *f, struct weight *w, int vector)
 {
 	const struct gguf_tensor *t = w->t;
+	int repack = t->type == DTYPE_I2_S && (f->o->i2s_group != 32 || t->cols % I2S_BLOCK);
 	int in_place = (f->o->load == WEIGHTS_MMAP || f->o->load == WEIGHTS_MLOCK) &&
 	               !f->g->parts[t->part].swapped && (!vector || t->type == DTYPE_F32) &&
-	               !(t->type == DTYPE_I2_S && f->o->i2s_group != 32);
+	               !repack;
 
-	w->copy = in_place ? 0 : vector ? t->rows * t->cols * sizeof(float) : t->bytes;
+	w->copy = in_place ? 0
+	          : vector ? t->rows * t->cols * sizeof(float)
+	          : repack ? t->rows * i2s_row(t->cols) + sizeof(float)
+	                   : t->bytes;
 	if (in_place)
 		f->w->mapped += t->bytes;
 	else
@@ -68,10 +80,9 @@ static int check_type(struct finder *f, const char *name, const struct gguf_tens
 		    "tensor %s: type %s is not supported (supported: F32, F16, BF16, I2_S, TQ1_0, "
 		    "TQ2_0, Q8_0, Q6_K, Q5_K, Q4_K, Q4_0)",
 		    name, d->name);
-	if (t->type == DTYPE_I2_S && t->cols % 128)
-		return err_unsupported(
-		    e, "tensor %s: I2_S with %llu columns, expected a multiple of 128", name,
-		    (unsigned long long)t->cols);
+	if (t->type == DTYPE_I2_S && t->rows * t->cols % I2S_BLOCK)
+		return err_unsupported(e, "tensor %s: I2_S of %llu elements, expected a multiple of %d",
+		                       name, (unsigned long long)(t->rows * t->cols), I2S_BLOCK);
 	if (t->type == DTYPE_I2_S && f->g->parts[t->part].swapped)
 		return err_unsupported(
 		    e, "tensor %s: I2_S in a file of the other byte order is not supported", name);
@@ -249,18 +260,27 @@ static void swap_payload(uint8_t *p, const struct gguf_tensor *t)
 	}
 }
 
-/* 64/16 packing to 128/32: code j of a 64-block sits in byte j % 16, quarter j / 16. */
-static void regroup_i2s(uint8_t *p, uint64_t n)
+/*
+ * Rows that begin on a unit of their own, in the published 128/32 packing, filled up with zeros
+ * (code 1): from 64/16 packing, or where a unit holds the end of one row and the beginning of the
+ * next.  The scale moves behind the last row.
+ */
+static void repack_i2s(uint8_t *out, const uint8_t *p, const struct gguf_tensor *t, int group)
 {
-	for (uint64_t b = 0; b < n / 128; b++, p += 32) {
-		uint8_t out[32] = {0};
-		for (int j = 0; j < 128; j++) {
-			int half = j / 64, i = j % 64;
-			int code = p[16 * half + i % 16] >> (6 - 2 * (i / 16)) & 3;
-			out[j % 32] |= (uint8_t)(code << (6 - 2 * (j / 32)));
+	uint64_t unit = 4 * (uint64_t)group, row = i2s_row(t->cols), i = 0;
+
+	memset(out, 0x55, t->rows * row);
+	for (uint64_t r = 0; r < t->rows; r++, out += row)
+		for (uint64_t c = 0; c < t->cols; c++, i++) {
+			uint64_t in = i % unit, to = c % I2S_BLOCK;
+			unsigned code = p[i / unit * (uint64_t)group + in % (uint64_t)group] >>
+			                    (6 - 2 * (in / (uint64_t)group)) &
+			                3u;
+			unsigned shift = (unsigned)(6 - 2 * (to / 32));
+			uint8_t *b = &out[c / I2S_BLOCK * 32 + to % 32];
+			*b = (uint8_t)((*b & ~(3u << shift)) | code << shift);
 		}
-		memcpy(p, out, 32);
-	}
+	memcpy(out, p + t->rows * t->cols / 4, sizeof(float));
 }
 
 static int has_code3(const uint8_t *p, uint64_t bytes)
@@ -331,29 +351,33 @@ static int load_matrix(struct weight *w, const struct gguf *g, const struct weig
                        const struct kernels *kern, struct arena *copies, struct err *e)
 {
 	const struct gguf_tensor *t = w->t;
-	const uint8_t *data = source(t, e);
+	const uint8_t *data = source(t, e), *codes = data;
+	uint64_t cols = t->cols, row = dtype_row_bytes(t->type, cols);
 	float tail = 1;
 
 	if (!data)
 		return -1;
 	if (w->copy) {
 		uint8_t *p = arena_take(copies, w->copy);
-		memcpy(p, data, t->bytes);
+		if (t->type == DTYPE_I2_S && (o->i2s_group != 32 || cols % I2S_BLOCK)) {
+			row = i2s_row(cols);
+			cols = row * 4;
+			repack_i2s(p, data, t, o->i2s_group);
+		} else {
+			memcpy(p, data, t->bytes);
+		}
 		if (g->parts[t->part].swapped)
 			swap_payload(p, t);
-		if (t->type == DTYPE_I2_S && o->i2s_group != 32)
-			regroup_i2s(p, t->rows * t->cols);
 		data = p;
 	}
 	if (t->type == DTYPE_I2_S)
-		memcpy(&tail, data + t->rows * t->cols / 4, sizeof tail);
-	w->mat = (struct kernel_mat){
-	    t->type, t->rows, t->cols, data, dtype_row_bytes(t->type, t->cols), tail};
+		memcpy(&tail, data + t->rows * row, sizeof tail);
+	w->mat = (struct kernel_mat){t->type, t->rows, cols, data, row, tail};
 	if (t->type == DTYPE_I2_S && check_i2s(w, e))
 		return -1;
 	if (w->scale && load_scale(g, w->scale, kern, &w->mat.scale, e))
 		return -1;
-	if (o->check && t->type == DTYPE_I2_S && has_code3(data, t->rows * t->cols / 4)) {
+	if (o->check && t->type == DTYPE_I2_S && has_code3(codes, t->rows * t->cols / 4)) {
 		err_set(e, ERR_TROUBLE,
 		        "holds the code 3, which no I2_S weight has: the file is corrupt");
 		return tensor_err(t, e);

@@ -21,7 +21,7 @@ struct weight {
 	const struct gguf_tensor *t;
 	const struct gguf_tensor *scale; /* NAME.scale, or NULL */
 	uint64_t copy;                   /* bytes of the copy; 0: used in place */
-	struct kernel_mat mat;           /* matrices, after weights_load() */
+	struct kernel_mat mat;           /* matrices, after weights_load(); I2_S rows are filled up to whole units */
 	const float *v;                  /* vectors, after weights_load() */
 };
 
