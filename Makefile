@@ -7,6 +7,7 @@
 #   make check           every test; one line per suite, then "N passed, N failed, N skipped"
 #   make check-leaks     bitnet-leakcheck and other checkers on the whole leak catalogue
 #   make lint            clang-format, cppcheck and clang-tidy
+#   make bench-memory    the allocator beside glibc, mimalloc, jemalloc and tcmalloc
 #   make install         programs, manual pages and the default model, below DESTDIR/PREFIX
 #   make uninstall       removes what install put there
 #   make clean           removes build/
@@ -140,6 +141,10 @@ fuzz: $(FUZZ)
 check: all tests
 	@scripts/run-tests "$(BUILD)"
 
+# What an allocation costs, beside glibc and the allocators of scripts/packages bench.
+bench-memory: $(BUILD)/tests/bench_memory
+	$(BUILD)/tests/bench_memory
+
 lint:
 	@scripts/lint
 
@@ -162,6 +167,6 @@ help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//; p' Makefile
 
 always:
-.PHONY: leaks check-leaks always all tests fuzz check lint install uninstall clean help
+.PHONY: leaks check-leaks always all tests fuzz check bench-memory lint install uninstall clean help
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,55 +1,309 @@
 #include "mem.h"
 
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-/* In front of each block: what is needed to count its end. */
-struct head {
-	size_t bytes;
-	enum mem_tag tag;
-};
-#define HEAD 16
-_Static_assert(sizeof(struct head) <= HEAD, "the head keeps blocks 16-byte aligned");
+#include "pool_impl.h"
 
-static uint64_t live[MEM_TAGS], peak[MEM_TAGS];
+/*
+ * A block's note: a = live mark, tag, bytes asked for.  A free block's note links it, and an
+ * address has no such mark: so ending a block twice is seen at no cost.
+ */
+#define LIVE      ((uint64_t)1 << 63)
+#define TAG_SHIFT 56
+#define BYTES     (((uint64_t)1 << TAG_SHIFT) - 1)
+_Static_assert(MEM_TAGS <= POOL_COUNTS, "a heap counts by tag");
+
+/* A thread's sums are added to these when they move by more than this. */
+#define FLUSH (64 * 1024)
+static int64_t live[MEM_TAGS], peak[MEM_TAGS];
 
 const char *mem_tag_name(enum mem_tag tag)
 {
 	static const char *const name[MEM_TAGS] = {"other",   "weights", "kv", "activation",
-						   "scratch", "vocab",   "io"};
+	                                           "scratch", "vocab",   "io"};
 	return name[tag];
 }
 
-static void count(enum mem_tag tag, size_t add, size_t sub)
+static int64_t relaxed(const int64_t *x)
 {
-	uint64_t now = __atomic_add_fetch(&live[tag], add - sub, __ATOMIC_RELAXED);
-	uint64_t top = __atomic_load_n(&peak[tag], __ATOMIC_RELAXED);
-
-	while (now > top && !__atomic_compare_exchange_n(&peak[tag], &top, now, 1, __ATOMIC_RELAXED,
-							 __ATOMIC_RELAXED))
-		;
+	return __atomic_load_n(x, __ATOMIC_RELAXED);
 }
+
+/* ---- counting: each thread in its heap, the sum now and then ---- */
+
+static void flush(struct pool_count *c, unsigned tag)
+{
+	int64_t before = __atomic_fetch_add(&live[tag], c->now, __ATOMIC_RELAXED);
+	int64_t top = before + c->top, seen = relaxed(&peak[tag]);
+
+	while (top > seen && !__atomic_compare_exchange_n(&peak[tag], &seen, top, 1,
+	                                                  __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+	__atomic_store_n(&c->now, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->top, 0, __ATOMIC_RELAXED);
+}
+
+static inline void count_in(struct heap *h, unsigned tag, size_t bytes)
+{
+	struct pool_count *c = &h->count[tag];
+	int64_t now = c->now + (int64_t)bytes;
+
+	__atomic_store_n(&c->now, now, __ATOMIC_RELAXED);
+	if (now > c->top) {
+		__atomic_store_n(&c->top, now, __ATOMIC_RELAXED);
+		if (__builtin_expect(now > FLUSH, 0))
+			flush(c, tag);
+	}
+}
+
+static inline void count_out(struct heap *h, unsigned tag, size_t bytes)
+{
+	struct pool_count *c = &h->count[tag];
+	int64_t now = c->now - (int64_t)bytes;
+
+	__atomic_store_n(&c->now, now, __ATOMIC_RELAXED);
+	if (__builtin_expect(now < -FLUSH, 0))
+		flush(c, tag);
+}
+
+uint64_t mem_live(enum mem_tag tag)
+{
+	int64_t sum = relaxed(&live[tag]);
+
+	for (struct heap *h = pool_heaps(&pool_first); h; h = h->next)
+		sum += relaxed(&h->count[tag].now);
+	return sum > 0 ? (uint64_t)sum : 0;
+}
+
+uint64_t mem_peak(enum mem_tag tag)
+{
+	int64_t top = relaxed(&peak[tag]), sum = relaxed(&live[tag]);
+
+	for (struct heap *h = pool_heaps(&pool_first); h; h = h->next) {
+		if (sum + relaxed(&h->count[tag].top) > top)
+			top = sum + relaxed(&h->count[tag].top);
+	}
+	return (uint64_t)top;
+}
+
+/* ---- failing on purpose ---- */
+
+static uint64_t attempts, fail_at;
+
+/* Not 0 when blocks must go the long way: an allocation is to fail. */
+static int special;
+
+void mem_fail_at(uint64_t n)
+{
+	__atomic_store_n(&attempts, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&fail_at, n, __ATOMIC_RELAXED);
+	special = n != 0;
+	pool_easy = &pool_nobody;
+}
+
+uint64_t mem_attempts(void)
+{
+	return __atomic_load_n(&attempts, __ATOMIC_RELAXED);
+}
+
+bool mem_fails(void)
+{
+	uint64_t n = __atomic_load_n(&fail_at, __ATOMIC_RELAXED);
+
+	return n && __atomic_add_fetch(&attempts, 1, __ATOMIC_RELAXED) == n;
+}
+
+__attribute__((constructor)) static void configure(void)
+{
+	const char *n = getenv("BITNET_MEM_FAIL");
+
+	if (n)
+		mem_fail_at(strtoull(n, NULL, 10));
+}
+
+/* ---- blocks ---- */
 
 static int no_memory(enum mem_tag tag, size_t bytes, struct err *e)
 {
 	return err_set(e, ERR_TROUBLE, "no memory for %zu bytes (%s)", bytes, mem_tag_name(tag));
 }
 
-void *mem_alloc(enum mem_tag tag, size_t bytes, struct err *e)
+/* The program's own books are wrong: it is stopped like by a failed assertion.  Where the signal is
+ * handled, the block is left alone. */
+static void misuse(const void *p, const char *what)
 {
-	struct head *h = bytes > SIZE_MAX - HEAD ? NULL : malloc(bytes + HEAD);
+	dprintf(STDERR_FILENO, "mem: %p: %s\n", p, what);
+	raise(SIGABRT);
+}
 
-	if (!h) {
+static inline void stamp(struct heap *h, struct note *n, enum mem_tag tag, size_t bytes)
+{
+	n->a = (LIVE >> TAG_SHIFT | tag) << TAG_SHIFT | bytes;
+	count_in(h, tag, bytes);
+}
+
+static inline enum mem_tag tag_of(uint64_t a)
+{
+	return (enum mem_tag)(a >> TAG_SHIFT & 0x7f);
+}
+
+#ifdef ANNOUNCE_ASAN
+/* AddressSanitizer sees most when each block is malloc's: exact ends, quarantine, leaks. */
+static void *block_take(size_t bytes, bool *zero)
+{
+	struct note *n = malloc(sizeof *n + bytes);
+
+	*zero = false;
+	return n ? n + 1 : NULL;
+}
+
+static struct note *block_note(const void *p)
+{
+	return (struct note *)p - 1;
+}
+
+static void block_give(void *p)
+{
+	free(block_note(p));
+}
+
+static bool block_known(const void *p)
+{
+	(void)p;
+	return true;
+}
+
+#else
+static void *block_take(size_t bytes, bool *zero)
+{
+	return pool_take_slow(&pool_first, bytes, zero);
+}
+
+static inline struct note *block_note(const void *p)
+{
+	struct span *s = span_of(p);
+
+	return s->heap ? (struct note *)p - 1 : &s->note;
+}
+
+static void block_give(void *p)
+{
+	pool_give(p);
+}
+
+static inline bool block_known(const void *p)
+{
+	return chunk_known(p);
+}
+
+#endif
+
+static __attribute__((noinline)) void *take(enum mem_tag tag, size_t bytes, bool *zero,
+                                            struct err *e)
+{
+	bool unused;
+
+	if (!zero)
+		zero = &unused;
+	struct heap *h = pool_heap(&pool_first);
+	void *p = h && bytes < PTRDIFF_MAX && !mem_fails() ? block_take(bytes, zero) : NULL;
+
+	if (!p) {
 		no_memory(tag, bytes, e);
 		return NULL;
 	}
-	h->bytes = bytes;
-	h->tag = tag;
-	count(tag, bytes, 0);
-	return (char *)h + HEAD;
+	stamp(h, block_note(p), tag, bytes);
+	if (!(special | announce_on))
+		pool_easy = h;
+	return p;
+}
+
+static inline void *pop(struct heap *h, unsigned class, enum mem_tag tag, size_t bytes)
+{
+	struct note *n = pool_pop(h, class);
+
+	if (__builtin_expect(!n, 0))
+		return NULL;
+	stamp(h, n, tag, bytes);
+	return n + 1;
+}
+
+void *mem_alloc(enum mem_tag tag, size_t bytes, struct err *e)
+{
+	void *p = NULL;
+
+	if (__builtin_expect(bytes <= POOL_TABLE, 1))
+		p = pop(pool_easy, pool_table[(bytes + 15) / 16], tag, bytes);
+	else if (bytes <= POOL_SMALL)
+		p = pop(pool_easy, pool_class(bytes), tag, bytes);
+	return __builtin_expect(p != NULL, 1) ? p : take(tag, bytes, NULL, e);
 }
 
 void *mem_calloc(enum mem_tag tag, size_t n, size_t size, struct err *e)
+{
+	size_t bytes;
+	bool zero = false;
+
+	if (__builtin_mul_overflow(n, size, &bytes)) {
+		no_memory(tag, SIZE_MAX, e);
+		return NULL;
+	}
+	void *p = bytes <= POOL_SMALL ? mem_alloc(tag, bytes, e) : take(tag, bytes, &zero, e);
+	if (p && !zero)
+		memset(p, 0, bytes);
+	return p;
+}
+
+static void give(void *p, struct note *n)
+{
+	struct heap *h = pool_heap(&pool_first);
+
+	/* Without memory for a heap the sums are off, and that is the least of the troubles. */
+	if (h)
+		count_out(h, tag_of(n->a), n->a & BYTES);
+	n->a = 0;
+	block_give(p);
+}
+
+/* The long way of mem_free, and its complaints. */
+static __attribute__((noinline)) void free_slow(void *p)
+{
+	if (!p)
+		return;
+	if (!block_known(p)) {
+		misuse(p, "ended, but not a block of this program's");
+		return;
+	}
+	struct note *n = block_note(p);
+	if (n->a < LIVE)
+		misuse(p, "ended twice, or not the start of a block");
+	else
+		give(p, n);
+}
+
+void mem_free(void *p)
+{
+#ifndef ANNOUNCE_ASAN
+	if (__builtin_expect(p != NULL, 1)) {
+		struct heap *h = pool_easy;
+		struct span *s = span_of(p);
+		struct note *n = (struct note *)p - 1;
+
+		if (__builtin_expect(span_easy(s) == h && n->a >= LIVE, 1)) {
+			count_out(h, tag_of(n->a), n->a & BYTES);
+			pool_back(s, n);
+			return;
+		}
+	}
+#endif
+	free_slow(p);
+}
+
+void *mem_realloc(enum mem_tag tag, void *p, size_t n, size_t size, struct err *e)
 {
 	size_t bytes;
 
@@ -57,31 +311,26 @@ void *mem_calloc(enum mem_tag tag, size_t n, size_t size, struct err *e)
 		no_memory(tag, SIZE_MAX, e);
 		return NULL;
 	}
-	void *p = mem_alloc(tag, bytes, e);
-	if (p)
-		memset(p, 0, bytes);
-	return p;
-}
-
-void *mem_realloc(enum mem_tag tag, void *p, size_t n, size_t size, struct err *e)
-{
-	size_t bytes;
-
 	if (!p)
-		return __builtin_mul_overflow(n, size, &bytes) ? (no_memory(tag, SIZE_MAX, e), NULL)
-							       : mem_alloc(tag, bytes, e);
-	struct head *h = (struct head *)(void *)((char *)p - HEAD);
-	struct head old = *h;
-	if (__builtin_mul_overflow(n, size, &bytes) || bytes > SIZE_MAX - HEAD ||
-	    !(h = realloc(h, bytes + HEAD))) {
-		no_memory(tag, bytes, e);
-		return NULL;
+		return mem_alloc(tag, bytes, e);
+	struct note *note = block_note(p);
+	size_t old = note->a & BYTES;
+#ifndef ANNOUNCE_ASAN
+	struct heap *h = pool_easy;
+	size_t room = pool_room(p);
+	/* The block stays where that wastes at most half of it. */
+	if (h != &pool_nobody && bytes <= room && bytes >= room / 2) {
+		count_out(h, tag_of(note->a), old);
+		stamp(h, note, tag, bytes);
+		return p;
 	}
-	h->bytes = bytes;
-	count(old.tag, 0, old.bytes);
-	h->tag = tag;
-	count(tag, bytes, 0);
-	return (char *)h + HEAD;
+#endif
+	void *q = mem_alloc(tag, bytes, e);
+	if (!q)
+		return NULL;
+	memcpy(q, p, bytes < old ? bytes : old);
+	mem_free(p);
+	return q;
 }
 
 char *mem_strndup(enum mem_tag tag, const char *s, size_t n, struct err *e)
@@ -93,23 +342,4 @@ char *mem_strndup(enum mem_tag tag, const char *s, size_t n, struct err *e)
 		p[n] = 0;
 	}
 	return p;
-}
-
-void mem_free(void *p)
-{
-	if (!p)
-		return;
-	struct head *h = (struct head *)(void *)((char *)p - HEAD);
-	count(h->tag, 0, h->bytes);
-	free(h);
-}
-
-uint64_t mem_live(enum mem_tag tag)
-{
-	return __atomic_load_n(&live[tag], __ATOMIC_RELAXED);
-}
-
-uint64_t mem_peak(enum mem_tag tag)
-{
-	return __atomic_load_n(&peak[tag], __ATOMIC_RELAXED);
 }

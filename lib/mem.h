@@ -1,11 +1,15 @@
 /*
- * Tagged, counted allocation: every block that the toolkit owns is taken here
- * (or from an arena or a pool, which take their memory here), so that what is
- * held can be told by purpose.
+ * Tagged, counted allocation: every block that the toolkit owns is taken here (or from an arena
+ * or a pool of its own), so that what is held can be told by purpose.
+ *
+ * Blocks come from the default pool (pool.h).  In a build for AddressSanitizer each is a block of
+ * malloc instead, because the tool then sees its exact ends, its life and its loss.  A block that
+ * is ended twice ends the program with a message.
  */
 #ifndef MEM_H
 #define MEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -44,8 +48,16 @@ char *mem_strndup(enum mem_tag tag, const char *s, size_t n, struct err *e);
 /* Ends a block of any of the above; NULL is allowed. */
 void mem_free(void *p);
 
-/* Bytes asked for and not yet ended, by tag, and the most that ever were at once. */
+/* Bytes asked for and not yet ended, by tag, and the most that ever were at once: exact when one
+ * thread allocates, else the peak is within 64 KiB per thread of what it was. */
 uint64_t mem_live(enum mem_tag tag);
 uint64_t mem_peak(enum mem_tag tag);
+
+/* Failing on purpose, for tests: the n-th allocation from now on (1: the next one) finds no memory;
+ * 0: none.  $BITNET_MEM_FAIL sets it for a whole program.  Arenas count too.  mem_attempts() counts
+ * the allocations since then, while n is not 0. */
+void mem_fail_at(uint64_t n);
+uint64_t mem_attempts(void);
+bool mem_fails(void); /* whether this one must fail: for whoever allocates beside mem.c */
 
 #endif
