@@ -88,6 +88,9 @@ static int check(const struct retype *r, struct err *e)
 	if (r->src.cols > MAX_COLS)
 		return err_set(e, ERR_TROUBLE, "rows of %llu columns are too long",
 		               (unsigned long long)r->src.cols);
+	if (!r->from_codes && !blocks_readable(r->src.form.type))
+		return err_set(e, ERR_TROUBLE, "type %s cannot be converted",
+			       dtype_get(r->src.form.type)->name);
 	if (!r->to_codes && !blocks_writable(to->type))
 		return err_set(e, ERR_TROUBLE, "type %s cannot be written",
 		               dtype_get(to->type)->name);

@@ -29,7 +29,7 @@ struct retype_form {
 };
 
 /* Sets *f up for a type without parameters (TL1 and TL2: with the tiling given).
- * Errors: a type that this library cannot read and write, a shape that it cannot hold. */
+ * Errors: a shape that the type cannot hold.  (A type that cannot be converted can still be copied.) */
 int retype_form(struct retype_form *f, enum dtype type, uint64_t rows, uint64_t cols,
                 const struct ternary_tile *tile, struct err *e);
 

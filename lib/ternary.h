@@ -49,11 +49,12 @@ struct ternary {
 	struct ternary_tile tile;
 };
 
-/* Keys that tell in a file what the bytes do not: TERNARY_KEY_TILES is an array of u32, five for
- * each shape: rows, cols, BM, BY, bm.  TERNARY_KEY_I2S is a string: "x86" (the published layout,
- * also when absent), "arm" or "rows4". */
-#define TERNARY_KEY_TILES "ternary.tl.tiles"
-#define TERNARY_KEY_I2S   "ternary.i2_s.layout"
+/* Keys that tell in a file what the bytes do not.  TERNARY_KEY_TL1 and _TL2 are arrays of u32, five
+ * for each shape: rows, cols, BM, BY, bm.  TERNARY_KEY_I2S is a string: "x86" (the published
+ * layout, also when absent), "arm" or "rows4". */
+#define TERNARY_KEY_TL1 "ternary.tl1.tiles"
+#define TERNARY_KEY_TL2 "ternary.tl2.tiles"
+#define TERNARY_KEY_I2S "ternary.i2_s.layout"
 
 /* Names as users write them: "i2_s", "i2_s_arm", "tl1", "hf_u8" ...; TERNARY_NONE when there is
  * none. */
