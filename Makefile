@@ -36,9 +36,10 @@ ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
 BUILD ?= build$(if $(SANITIZE),/san-$(subst $(comma),-,$(SANITIZE)))$(if $(filter-out $(shell uname -m),$(ARCH)),/$(ARCH))
 comma := ,
 
-PACKAGES = libpcre2-8 jansson openblas libxxhash
-PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
-PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null || echo -lpcre2-8 -ljansson -lopenblas -lxxhash)
+PACKAGES = libpcre2-8 jansson libxxhash
+# OpenBLAS is opened at run time, by the models that need it: only its header is used here.
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) openblas 2>/dev/null)
+PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null || echo -lpcre2-8 -ljansson -lxxhash)
 
 # Option tables leave out the fields behind the last one that a row needs.
 WARN = -Wall -Wextra -Wshadow -Wconversion -Wno-missing-field-initializers $(if $(WERROR),-Werror)

@@ -9,8 +9,9 @@
  * So each value has one writer, computed in an order that does not depend on the split.
  */
 
-#define ROW_STEP  64 /* rows of a matrix are split in multiples of this */
-#define ATTN_TILE 16 /* tokens of one attention unit */
+#define ROW_STEP     64 /* rows of a matrix are split in multiples of this */
+#define DENSE_TOKENS 32 /* from here on OpenBLAS pays; below, results do not depend on n */
+#define ATTN_TILE    16 /* tokens of one attention unit */
 
 struct worker {
 	struct forward *f;
@@ -72,6 +73,32 @@ static void norm_and_quantize(const struct worker *t, float *h, size_t h_stride,
 	}
 }
 
+/* Float weights of a prompt: panels of rows are widened into scratch, as many as fit. */
+static void dense_product(const struct worker *t, const struct kernel_mat *m,
+                          const struct kernel_input *in, size_t row0, size_t row1, float *y,
+                          size_t stride)
+{
+	const struct forward *f = t->f;
+	size_t panel = KERNELS_SCRATCH / (in->k * sizeof(float));
+	float *wide = (float *)(void *)t->scratch;
+
+	for (size_t r = row0; r < row1; r += panel) {
+		size_t rows = row1 - r < panel ? row1 - r : panel;
+		for (size_t i = 0; i < rows; i++)
+			f->kern->dequantize[m->type](wide + i * in->k,
+			                             m->data + (r + i) * m->row_bytes, in->k);
+		blas_mul(f->blas, in->n, rows, in->k, m->scale, in->f, in->stride, wide, y + r,
+		         stride);
+	}
+}
+
+static int is_dense(const struct forward *f, const struct kernel_mat *m,
+                    const struct kernel_input *in)
+{
+	return f->blas && in->n >= DENSE_TOKENS && in->k * sizeof(float) <= KERNELS_SCRATCH &&
+	       (m->type == DTYPE_F16 || m->type == DTYPE_BF16 || m->type == DTYPE_F32);
+}
+
 /* Rows [row0, row1) of one matrix, or nothing when the range is empty. */
 static void product(const struct worker *t, const struct weight *w, const struct kernel_input *in,
                     size_t row0, size_t row1, float *y, size_t stride)
@@ -79,7 +106,11 @@ static void product(const struct worker *t, const struct weight *w, const struct
 	struct kernel_input filled = *in;
 
 	filled.k = w->mat.cols;
-	if (row0 < row1)
+	if (row0 >= row1)
+		return;
+	if (w != &t->f->w->output && is_dense(t->f, &w->mat, in))
+		dense_product(t, &w->mat, in, row0, row1, y, stride);
+	else
 		t->f->kern->mul[w->mat.type](&w->mat, &filled, row0, row1, y, stride, t->scratch);
 }
 

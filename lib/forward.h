@@ -8,6 +8,7 @@
 #include <signal.h>
 
 #include "arch.h"
+#include "blas.h"
 #include "kernels.h"
 #include "plan.h"
 #include "threads.h"
@@ -26,6 +27,7 @@ struct forward {
 	const struct weights *w;
 	const struct kernels *kern;
 	struct threads *pool;
+	const struct blas *blas; /* for prompts of float models; may be NULL */
 	enum dtype k_type, v_type;
 	struct forward_cache cache;
 	const int32_t *ids; /* (n), all within the vocabulary */

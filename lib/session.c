@@ -128,6 +128,19 @@ static int check_cache_types(const struct session *s, struct err *e)
 	return 0;
 }
 
+static int has_float_layers(const struct weights *w)
+{
+	for (uint32_t i = 0; i < w->n_layer; i++) {
+		const struct weights_layer *l = &w->layer[i];
+		const struct weight *all[] = {&l->q,    &l->k,  &l->v,   &l->o,
+		                              &l->gate, &l->up, &l->down};
+		for (size_t m = 0; m < sizeof all / sizeof *all; m++)
+			if (!dtype_get(all[m]->t->type)->ternary)
+				return 1;
+	}
+	return 0;
+}
+
 static int open_parts(struct session *s, const struct gguf *g, const struct session_options *o,
                       struct err *e)
 {
@@ -144,6 +157,7 @@ static int open_parts(struct session *s, const struct gguf *g, const struct sess
 	s->f.arch = &s->arch;
 	s->f.w = &s->w;
 	s->f.pool = s->pool;
+	s->f.blas = has_float_layers(&s->w) ? blas_open() : NULL;
 	s->f.k_type = s->o.k_type;
 	s->f.v_type = s->o.v_type;
 	s->f.stop = o->stop;
