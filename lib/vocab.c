@@ -122,9 +122,9 @@ static int source_open(struct source *s, const struct gguf *g, struct err *e)
 	else if (str_is(model, "llama"))
 		s->kind = VOCAB_SPM;
 	else
-		return err_set(e, ERR_TROUBLE,
-		               "tokenizer '%s' is not supported (supported: gpt2, llama)",
-		               err_quote(name, sizeof name, model.p, model.n));
+		return err_unsupported(e,
+		                       "tokenizer '%s' is not supported (supported: gpt2, llama)",
+		                       err_quote(name, sizeof name, model.p, model.n));
 	if (find_strings(g, KEY "tokens", &s->tokens, &s->n_tokens, e) ||
 	    find_numbers(s, KEY "token_type", &s->types, e) || count_special(s, e))
 		return -1;
@@ -271,7 +271,7 @@ static int32_t get_hex(struct gguf_str s)
 	static const char digits[] = "0123456789ABCDEF";
 	const char *hi, *lo;
 
-	if (s.n != 6 || memcmp(s.p, "<0x", 3) || s.p[5] != '>' || !s.p[3] || !s.p[4])
+	if (s.n != 6 || memcmp(s.p, "<0x", 3) != 0 || s.p[5] != '>' || !s.p[3] || !s.p[4])
 		return -1;
 	hi = strchr(digits, s.p[3]);
 	lo = strchr(digits, s.p[4]);
@@ -346,9 +346,9 @@ static int choose_pre(struct vocab *v, const struct gguf *g, const char *asked, 
 		memcpy(v->pre_name, pre.p, pre.n);
 		return 0;
 	}
-	return err_set(e, ERR_TROUBLE, "pre-tokenizer '%s' is not supported (supported: %s)",
-	               err_quote(name, sizeof name, pre.p, pre.n),
-	               pretok_names(known, sizeof known));
+	return err_unsupported(e, "pre-tokenizer '%s' is not supported (supported: %s)",
+	                       err_quote(name, sizeof name, pre.p, pre.n),
+	                       pretok_names(known, sizeof known));
 }
 
 /* A special id: otherwise when the key is absent, -1 (none) when there is no such token. */

@@ -98,7 +98,7 @@ static uint32_t score_order(float score)
 {
 	uint32_t bits;
 
-	score = 0.0f - score; /* -0 and 0 become the same */
+	score = score == 0 ? 0 : -score; /* -0 and 0 become the same */
 	memcpy(&bits, &score, sizeof bits);
 	return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }

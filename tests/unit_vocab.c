@@ -118,7 +118,7 @@ static struct ids encode(const struct vocab *v, const char *p, size_t n, int spe
 {
 	struct vocab_text text = {p, n, special};
 	struct ids l = {NULL, 0, 0};
-	struct err e = {0, ""};
+	struct err e = {0};
 
 	CHECK_INT(vocab_encode(v, &text, 1, bos, &l, &e), 0);
 	CHECK_STR(e.text, "");
@@ -213,19 +213,9 @@ static void open_bpe(struct open *o, const char *pre)
 	free(w);
 }
 
-static const char *const spm_pieces[] = {"\xe2\x96\x81",
-                                         "a",
-                                         "b",
-                                         "ab",
-                                         "\xe2\x96\x81"
-                                         "a",
-                                         "ba",
-                                         "aba",
-                                         "\xe2\x96\x81\xe2\x96\x81",
-                                         "bb",
-                                         "\xe2\x96\x81"
-                                         "ab",
-                                         "abb"};
+#define MARK "\xe2\x96\x81"
+static const char *const spm_pieces[] = {MARK,  "a",         "b",  "ab",        (MARK "a"), "ba",
+                                         "aba", (MARK MARK), "bb", (MARK "ab"), "abb"};
 static char spm_bytes[256][8];
 
 static void open_spm(struct open *o, int space_prefix, int over)
@@ -409,7 +399,7 @@ static void check_words(const char *pre, const char *text, const char *want)
 	void *block = aligned_alloc(64, PRETOK_BYTES);
 	struct cutter c = {text, "", 0};
 	struct pretok *p;
-	struct err e = {0, ""};
+	struct err e = {0};
 
 	CHECK_INT(pretok_open(&p, pretok_find(pre, strlen(pre)), block, &e), 0);
 	CHECK_INT(pretok_split(p, text, strlen(text), cut_word, &c, &e), 0);
@@ -967,7 +957,7 @@ static void check_vectors(const char *name)
 	char path[1024], file[64], *in = NULL, *out = NULL;
 	struct gguf g;
 	struct vocab *v = NULL;
-	struct err e = {0, ""};
+	struct err e = {0};
 	size_t n;
 	int texts = 0;
 
