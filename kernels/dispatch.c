@@ -36,7 +36,9 @@ static void make_tables(void)
 	for (size_t i = 0; i < SETS; i++) {
 		if (i)
 			tables[i] = tables[i - 1];
-		sets[i].init(&tables[i]);
+		/* Filling in a table is already code of that instruction set. */
+		if ((sets[i].needs & ~have) == 0)
+			sets[i].init(&tables[i]);
 		tables[i].name = sets[i].name;
 	}
 }

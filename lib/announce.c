@@ -33,7 +33,8 @@ static void (*heaptrack_taken)(void *p, size_t n);
 static void (*heaptrack_given)(void *p);
 static const struct ledger_api *ledger; /* of bitnet-leakcheck */
 
-__attribute__((constructor)) static void look(void)
+/* Before the first pool begins. */
+__attribute__((constructor(101))) static void look(void)
 {
 	*(void **)&heaptrack_taken = dlsym(RTLD_DEFAULT, "heaptrack_malloc");
 	*(void **)&heaptrack_given = dlsym(RTLD_DEFAULT, "heaptrack_free");

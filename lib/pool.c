@@ -230,7 +230,7 @@ static void thread_ends(void *unused)
 	}
 }
 
-__attribute__((constructor(101))) static void begin(void)
+__attribute__((constructor(102))) static void begin(void)
 {
 	for (unsigned i = 0; i <= POOL_TABLE / 16; i++)
 		pool_table[i] = (uint8_t)pool_class_of(i * 16);
