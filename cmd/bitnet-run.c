@@ -630,8 +630,9 @@ int main(int argc, char **argv)
 	int first, status = opt_parse(&program, argc, argv, &first, &e);
 
 	if (status == OPT_HELP || status == OPT_VERSION) {
-		status =
-		    status == OPT_HELP ? opt_help(&program, stdout) : opt_version(&program, stdout);
+		/* A failed write is seen when standard output is closed. */
+		status == OPT_HELP ? opt_help(&program, stdout) : opt_version(&program, stdout);
+		status = 0;
 		goto done;
 	}
 	if (status == 0 && first < argc)

@@ -11,12 +11,12 @@
 
 static const char *kind_of(mode_t m)
 {
-	return S_ISDIR(m) ? "a directory"
+	return S_ISDIR(m)    ? "a directory"
 	       : S_ISFIFO(m) ? "a FIFO"
-	       : S_ISCHR(m) ? "a character device"
-	       : S_ISBLK(m) ? "a block device"
+	       : S_ISCHR(m)  ? "a character device"
+	       : S_ISBLK(m)  ? "a block device"
 	       : S_ISSOCK(m) ? "a socket"
-			    : "of an unknown kind";
+	                     : "of an unknown kind";
 }
 
 int io_open(const char *path, int *fd, struct err *e)
@@ -113,8 +113,8 @@ int io_pread(int fd, void *buf, size_t n, uint64_t offset, struct err *e)
 			return err_sys(e, "cannot read");
 		if (r == 0)
 			return err_set(e, ERR_SHORT, "ends at byte %llu, expected %llu more",
-				       (unsigned long long)(offset + have),
-				       (unsigned long long)(n - have));
+			               (unsigned long long)(offset + have),
+			               (unsigned long long)(n - have));
 		have += (size_t)r;
 	}
 	return 0;
@@ -187,7 +187,8 @@ int io_create(struct io_out *o, const char *path, int force, struct err *e)
 	}
 	if (stat(path, &st) == 0) {
 		if (!S_ISREG(st.st_mode))
-			return err_set(e, ERR_TROUBLE, "is %s, not overwritten", kind_of(st.st_mode));
+			return err_set(e, ERR_TROUBLE, "is %s, not overwritten",
+			               kind_of(st.st_mode));
 		if (!force)
 			return err_set(e, ERR_TROUBLE, "exists (use -f to replace it)");
 	}
@@ -275,5 +276,8 @@ int io_close_stdout(struct err *e)
 		failed = 1;
 	if (fclose(stdout))
 		failed = 1;
+	/* The reason of an earlier failure is gone. */
+	if (failed && !errno)
+		return err_set(e, ERR_TROUBLE, "standard output: cannot write");
 	return failed ? err_sys(e, "standard output") : 0;
 }

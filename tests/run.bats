@@ -1,0 +1,354 @@
+#!/usr/bin/env bats
+# bitnet-run: what a user sees.
+
+bats_require_minimum_version 1.5.0
+
+setup() {
+	cd "$BATS_TEST_DIRNAME/.."
+	model=tests/data/shakespeare.gguf
+	golden=tests/data/golden
+	hostile=tests/data/hostile
+	tmp=$BATS_TEST_TMPDIR
+}
+
+# Greedy text after ROMEO:, from the reference; its first 7 ids are firm.
+greedy() {
+	jq -r ".greedy[0].ids[:$1] | map(tostring) | join(\" \")" tests/data/shakespeare.json
+}
+
+# The command ends with status $1, nothing on standard output and the one line $2 (a pattern).
+refuses() {
+	local want=$1 pattern=$2
+	shift 2
+	run --separate-stderr "$@"
+	echo "status $status, stderr: $stderr"
+	[ "$status" -eq "$want" ]
+	[ -z "$output" ]
+	[ "${#stderr_lines[@]}" -eq 1 ]
+	[[ $stderr == $pattern ]]
+}
+
+# --- text ---------------------------------------------------------------------------------------
+
+@test "text goes to standard output and a summary with speed and memory to standard error" {
+	run --separate-stderr bitnet-run -p 'ROMEO:' -n 12 --temp 0 -m "$model"
+	[ "$status" -eq 0 ]
+	[[ $output == ' thou art thou'* ]]
+	[ "${#stderr_lines[@]}" -eq 1 ]
+	[[ $stderr == *'tokens/s'*'peak memory'* ]]
+}
+
+@test "without -m the model that comes with the toolkit speaks" {
+	run --separate-stderr bitnet-run -q -p 'ROMEO:' -n 7 --temp 0
+	[ "$status" -eq 0 ]
+	[ "$output" = ' thou art thou, thou art dead' ]
+	[ -z "$stderr" ]
+}
+
+@test "the greedy ids are those of the reference as far as they are firm" {
+	run --separate-stderr bitnet-run -q --json -p 'ROMEO:' -n 7 --temp 0
+	[ "$(jq -r '.tokens | map(tostring) | join(" ")' <<<"$output")" = "$(greedy 7)" ]
+}
+
+@test "the prompt comes from -p, from a file and from standard input alike" {
+	printf 'ROMEO:\n' >"$tmp/prompt"
+	want=$(bitnet-run -q -p 'ROMEO:' -n 9 --temp 0)
+	[ "$(bitnet-run -q -f "$tmp/prompt" -n 9 --temp 0)" = "$want" ]
+	[ "$(bitnet-run -q -n 9 --temp 0 <"$tmp/prompt")" = "$want" ]
+	[ "$(bitnet-run -q -f - -n 9 --temp 0 <"$tmp/prompt")" = "$want" ]
+}
+
+@test "a prompt given as ids is taken exactly, by spaces or commas" {
+	want=$(bitnet-run -q --no-bos -p 'ROMEO:' -n 9 --temp 0)
+	[ "$(bitnet-run -q --tokens '824 25' -n 9 --temp 0)" = "$want" ]
+	[ "$(bitnet-run -q --tokens '824,25' -n 9 --temp 0)" = "$want" ]
+}
+
+@test "the same seed gives the same text whatever the thread count and the chunk size" {
+	want=$(bitnet-run -q -p 'KING HENRY:' -n 40 --seed 5 -t 1)
+	[ "$(bitnet-run -q -p 'KING HENRY:' -n 40 --seed 5 -t 2)" = "$want" ]
+	[ "$(bitnet-run -q -p 'KING HENRY:' -n 40 --seed 5 -t 3 -u 1)" = "$want" ]
+	[ "$(bitnet-run -q -p 'KING HENRY:' -n 40 --seed 6 -t 1)" != "$want" ]
+}
+
+@test "a stop string ends the text and is not printed, not even in part" {
+	run --separate-stderr bitnet-run -q --json -p 'ROMEO:' -n 40 --temp 0 --stop 'xyzzy' --stop 'dead.'
+	[ "$(jq -r .text <<<"$output")" = ' thou art thou, thou art dead, thou art ' ]
+	[ "$(jq -r .finish_reason <<<"$output")" = stop ]
+	run --separate-stderr bitnet-run -q -p 'ROMEO:' -n 3 --temp 0 --stop ' thou art thou,'
+	[ "$output" = ' thou art thou' ]
+}
+
+@test "-n limits the tokens, and -n 0 prints nothing" {
+	[ "$(bitnet-run -q --json -p a -n 5 | jq '.tokens | length')" -eq 5 ]
+	[ -z "$(bitnet-run -q -p a -n 0)" ]
+}
+
+@test "generation ends where the context is full" {
+	run --separate-stderr bitnet-run -q --json -p 'ROMEO:' -c 20 --ignore-eos --temp 0
+	[ "$status" -eq 0 ]
+	[ "$(jq -r .finish_reason <<<"$output")" = length ]
+	[ "$(jq '.usage.prompt_tokens + .usage.completion_tokens' <<<"$output")" -eq 21 ]
+}
+
+@test "a prompt longer than the context is refused with both numbers" {
+	refuses 2 'bitnet-run: the prompt has 30 tokens, the context only 8*' \
+		bitnet-run -q -c 8 --tokens "$(seq -s' ' 1 30)"
+}
+
+@test "output is a stream of whole characters, also where tokens split them" {
+	# Sampling at a high temperature draws bytes that are no characters.
+	bitnet-run -q -p a -n 300 --temp 5 --top-k 0 --top-p 1 --min-p 0 --seed 3 --ignore-eos >"$tmp/text"
+	[ -s "$tmp/text" ]
+	iconv -f UTF-8 -t UTF-16 "$tmp/text" >/dev/null
+}
+
+# --- JSON ---------------------------------------------------------------------------------------
+
+@test "--json gives one object with text, ids, reason, counts, timings and seed" {
+	run --separate-stderr bitnet-run -q --json -p 'ROMEO:' -n 4 --temp 0 --seed 9
+	[ "$status" -eq 0 ]
+	[ "${#lines[@]}" -eq 1 ]
+	jq -e '.text == " thou art thou," and .finish_reason == "length" and .seed == 9
+		and (.tokens | length) == 4 and .usage == {"prompt_tokens": 2, "completion_tokens": 4}
+		and .timings.prefill_seconds > 0 and .timings.decode_seconds > 0' <<<"$output"
+}
+
+@test "--logprobs lists the likeliest tokens with the logarithms of their probabilities" {
+	run --separate-stderr bitnet-run -q --json -p 'ROMEO:' -n 3 --temp 0 --logprobs 4
+	jq -e '(.logprobs | length) == 3 and all(.logprobs[];
+		(.top | length) == 4 and .top[0].id == .id and .logprob == .top[0].logprob
+		and .top[0].logprob >= .top[1].logprob and ([.top[].logprob | exp] | add) <= 1.000001)' <<<"$output"
+}
+
+@test "--jsonl answers each line in order, bad ones with an error object and status 1 at the end" {
+	run --separate-stderr bitnet-run -q --jsonl <<-'EOF'
+		{"id": 1, "prompt": "ROMEO:", "n": 4, "temperature": 0}
+		this is not JSON
+		{"id": "b", "tokens": [824, 25], "n": 2, "temperature": 0, "stop": ["art"], "seed": 4}
+
+		{"id": 3, "prompt": "x", "promt": 1}
+		{"id": 4, "prompt": "x", "temperature": "hot"}
+		{"id": 5, "tokens": [99999]}
+		{"id": 6, "prompt": "ROMEO:", "n": 4, "temperature": 0}
+	EOF
+	echo "$output"
+	[ "$status" -eq 1 ]
+	[ "${#lines[@]}" -eq 7 ]
+	[ "$(jq -r .text <<<"${lines[0]}")" = ' thou art thou,' ]
+	[[ $(jq -r .error.message <<<"${lines[1]}") == 'not a JSON object'* ]]
+	[ "$(jq -r '.id + .text + .finish_reason' <<<"${lines[2]}")" = 'b thou stop' ]
+	[ "$(jq -r .error.message <<<"${lines[3]}")" = 'there is no field "promt"' ]
+	[ "$(jq -r .error.message <<<"${lines[4]}")" = '"temperature" is not a number' ]
+	[[ $(jq -r .error.message <<<"${lines[5]}") == 'token id 99999, expected 0 to 1023' ]]
+	[ "$(jq -r .text <<<"${lines[6]}")" = "$(jq -r .text <<<"${lines[0]}")" ]
+}
+
+@test "--jsonl without a line is an empty answer" {
+	run --separate-stderr bitnet-run -q --jsonl </dev/null
+	[ "$status" -eq 0 ]
+	[ -z "$output" ]
+}
+
+# --- tokens and logits --------------------------------------------------------------------------
+
+@test "--tokenize prints the ids of the input, and with --json the pieces" {
+	run --separate-stderr bitnet-run --tokenize --no-bos -p 'ROMEO:'
+	[ "$status" -eq 0 ]
+	[ "$output" = '824 25' ]
+	[ "$(printf 'ROMEO:' | bitnet-run --tokenize --no-bos --json | jq -c .)" = '{"ids":[824,25],"pieces":["ROMEO",":"]}' ]
+}
+
+@test "special tokens in the prompt are recognised, and plain text with --no-special" {
+	piece=$(bitnet-run --tokenize --no-bos --json --tokens 1023 | jq -r '.pieces[0]')
+	[ "$(bitnet-run --tokenize --no-bos -p "$piece")" = 1023 ]
+	[ "$(bitnet-run --tokenize --no-bos --no-special -p "$piece" | wc -w)" -gt 1 ]
+}
+
+@test "--logits writes float32 rows for every prompt token, whatever the chunk" {
+	bitnet-run -q --tokens "$(seq -s' ' 1 70)" --logits "$tmp/a" -n 0
+	bitnet-run -q --tokens "$(seq -s' ' 1 70)" --logits "$tmp/b" -n 0 -u 9 -t 1
+	[ "$(stat -c %s "$tmp/a")" -eq $((70 * 1024 * 4)) ]
+	cmp "$tmp/a" "$tmp/b"
+}
+
+@test "a missing chat template is refused with the formats to choose from" {
+	refuses 2 'bitnet-run: *chat*' bitnet-run -q --chat -p Hello
+	refuses 2 'bitnet-run: *<|im_start|>*' bitnet-run -q --chat --chat-format chatml -p Hello
+	refuses 2 "bitnet-run: *there is no format 'morse'" bitnet-run -q --chat --chat-format morse -p Hello
+}
+
+# --- the machine --------------------------------------------------------------------------------
+
+@test "--memory prints the regions, as text and as JSON with the same numbers" {
+	run --separate-stderr bitnet-run --memory -c 100 -t 2
+	[ "$status" -eq 0 ]
+	json=$(bitnet-run --memory --json -c 100 -t 2)
+	while read -r name bytes; do
+		[ "$(awk -v n="$name" '$1 == n { print $3 }' <<<"$output")" = "$bytes" ]
+	done < <(jq -r '.regions[] | "\(.name) \(.bytes)"' <<<"$json")
+	# 4 layers, 2 heads of 64 values, 100 positions rounded up to 128, 2 bytes
+	[ "$(jq '.regions[] | select(.name == "kv.k").bytes' <<<"$json")" -eq $((4 * 2 * 64 * 128 * 2)) ]
+}
+
+@test "the ways to load the weights give the same text" {
+	want=$(bitnet-run -q -p 'ROMEO:' -n 9 --temp 0)
+	[ "$(bitnet-run -q -p 'ROMEO:' -n 9 --temp 0 --load read)" = "$want" ]
+	[ "$(bitnet-run --memory --json --load read | jq '.regions[0].bytes')" -eq 0 ]
+	refuses 2 "bitnet-run: --load: 'floppy' is not*" bitnet-run --load floppy -p a
+}
+
+@test "each cache type runs, and a type that is none is refused" {
+	for k in f16 f32 bf16 q8_0 q4_0 q8_0,q4_0; do
+		run --separate-stderr bitnet-run -q -p 'ROMEO:' -n 9 --temp 0 -k "$k"
+		[ "$status" -eq 0 ]
+		[ -n "$output" ]
+	done
+	refuses 2 "bitnet-run: --kv-type: 'q9' is not*" bitnet-run -k q9 -p a
+}
+
+@test "every kernel set that is listed gives the reference's ids" {
+	run --separate-stderr bitnet-run --list-kernels
+	[ "$status" -eq 0 ]
+	[[ $output == scalar* ]]
+	while read -r name _; do
+		[ "$(bitnet-run -q --json -p 'ROMEO:' -n 7 --temp 0 --kernel "$name" |
+			jq -r '.tokens | map(tostring) | join(" ")')" = "$(greedy 7)" ]
+	done <<<"$output"
+	refuses 2 "bitnet-run: *kernel set 'abacus'*" bitnet-run --kernel abacus -p a
+}
+
+@test "split files open by any part, and a missing part is status 3" {
+	first=$golden/b158-split-i2s-00001-of-00003.gguf
+	want=$(bitnet-run -q --json -m "$first" --tokens '1 2 3' -n 4 --temp 0 | jq -c .tokens)
+	[ "$(bitnet-run -q --json -m "${first/00001-/00002-}" --tokens '1 2 3' -n 4 --temp 0 | jq -c .tokens)" = "$want" ]
+	cp "$first" "$tmp/"
+	refuses 3 'bitnet-run: *00002-of-00003*' bitnet-run -q -m "$tmp/${first##*/}" --tokens 1
+}
+
+@test "a file of the other byte order gives the same ids as the reference" {
+	run --separate-stderr bitnet-run -q --json -m $golden/b158-be-f16.gguf -n 16 --temp 0 --ignore-eos \
+		--tokens "$(awk -F'\t' '$1 == "b158-be-f16.gguf" && $11 != "" { print $6; exit }' $golden/manifest.tsv)"
+	[ "$(jq -r '.tokens | map(tostring) | join(" ")' <<<"$output")" = \
+		"$(awk -F'\t' '$1 == "b158-be-f16.gguf" && $11 != "" { print $11; exit }' $golden/manifest.tsv)" ]
+}
+
+# --- streams and signals ------------------------------------------------------------------------
+
+@test "a full disk on standard output is an error" {
+	run --separate-stderr bash -c "bitnet-run -q -p a -n 5 >/dev/full"
+	[ "$status" -eq 2 ]
+	[ "$stderr" = 'bitnet-run: standard output: No space left on device' ]
+	run --separate-stderr bash -c "bitnet-run --help >/dev/full"
+	[ "$status" -eq 2 ]
+}
+
+@test "a full disk under --logits is an error" {
+	refuses 2 'bitnet-run: /dev/full: No space left on device' bitnet-run -q -p 'a b c' -n 0 --logits /dev/full
+}
+
+@test "a reader that goes away ends the run quietly" {
+	run bash -c "bitnet-run -q -p a --ignore-eos -n 2000 2>$tmp/err | head -c 10 | wc -c; exit \${PIPESTATUS[0]}"
+	[ "$status" -eq 141 ]
+	[ "$output" -eq 10 ]
+	[ ! -s "$tmp/err" ]
+}
+
+@test "an interrupt stops at once, keeps what was printed and ends with status 130" {
+	for signal in INT:130 TERM:143; do
+		( trap - INT TERM; exec bitnet-run -q -p a --ignore-eos --seed 1 -n -1 -c 1000000 -k f16 ) >"$tmp/out" 2>"$tmp/err" &
+		pid=$!
+		for _ in $(seq 100); do [ -s "$tmp/out" ] && break; sleep 0.05; done
+		kill -"${signal%:*}" $pid
+		status=0
+		wait $pid || status=$?
+		[ "$status" -eq "${signal#*:}" ]
+		[ -s "$tmp/out" ]
+	done
+}
+
+@test "nothing asks for input when standard input is a terminal and no prompt was given" {
+	run script -qec "timeout 5 bitnet-run -q" /dev/null </dev/null
+	[ "$status" -eq 2 ]
+	[[ $output == *'no prompt'* ]]
+}
+
+# --- bad input ----------------------------------------------------------------------------------
+
+@test "what is not a model is named" {
+	printf '\x40\0\0\0\0\0\0\0{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}            ....' >"$tmp/m.safetensors"
+	: >"$tmp/empty"
+	mkfifo "$tmp/fifo"
+	refuses 2 "bitnet-run: $tmp/m.safetensors: this is a safetensors file; bitnet-convert reads those" bitnet-run -m "$tmp/m.safetensors" -p a
+	refuses 3 "bitnet-run: $tmp/empty: *" bitnet-run -m "$tmp/empty" -p a
+	refuses 2 "bitnet-run: $tmp: is a directory*" bitnet-run -m "$tmp" -p a
+	refuses 2 "bitnet-run: $tmp/fifo: is a FIFO*" bitnet-run -m "$tmp/fifo" -p a
+	refuses 2 "bitnet-run: $tmp/none: cannot open: No such file or directory" bitnet-run -m "$tmp/none" -p a
+	refuses 2 "bitnet-run: README.md: not a GGUF file*" bitnet-run -m README.md -p a
+}
+
+@test "every hostile file gets its status and one line" {
+	while IFS=$'\t' read -r file _ want _; do
+		[ -e "$hostile/$file" ] || continue
+		run --separate-stderr timeout 5 bitnet-run -q -m "$hostile/$file" --tokens 1 -n 0
+		echo "$file: status $status, expected $want: $stderr"
+		[ "$status" -eq "$want" ]
+		[ -z "$output" ]
+		[ "${#stderr_lines[@]}" -eq $((want != 0)) ]
+	done < <(tail -n +2 $hostile/manifest.tsv)
+}
+
+@test "a model cut anywhere is refused, its header at every byte" {
+	small=$hostile/ok-good.gguf
+	size=$(stat -c %s "$small")
+	for ((n = 0; n < size - 32; n += 97)); do
+		head -c $n "$small" >"$tmp/cut"
+		run --separate-stderr timeout 5 bitnet-run -q -m "$tmp/cut" --tokens 1 -n 0
+		[ "$status" -eq 3 ] || { echo "cut at $n: status $status: $stderr"; false; }
+		[ "${#stderr_lines[@]}" -eq 1 ]
+	done
+}
+
+@test "corrupt ternary codes and scales are found while loading" {
+	# blk.0.attn_q of the trained model: its first code byte, and its scale
+	at=$(bitnet-memplan -x -J $model 2>/dev/null | jq '.tensors[] | select(.name == "blk.0.attn_q.weight").offset') || skip
+	[ -n "$at" ] || skip "no tensor offsets"
+	cp $model "$tmp/m.gguf"
+	printf '\xff' | dd of="$tmp/m.gguf" bs=1 seek="$at" conv=notrunc status=none
+	refuses 2 "bitnet-run: $tmp/m.gguf: tensor blk.0.attn_q.weight: holds the code 3*" bitnet-run -q -m "$tmp/m.gguf" -p a
+	cp $model "$tmp/m.gguf"
+	printf '\0\0\xc0\x7f' | dd of="$tmp/m.gguf" bs=1 seek=$((at + 256 * 256 / 4)) conv=notrunc status=none
+	refuses 2 "bitnet-run: $tmp/m.gguf: tensor blk.0.attn_q.weight: I2_S scale is nan*" bitnet-run -q -m "$tmp/m.gguf" -p a
+}
+
+@test "usage errors are status 2 and one line" {
+	refuses 2 'bitnet-run: no such option: --frobnicate*' bitnet-run --frobnicate
+	refuses 2 'bitnet-run: --predict: *' bitnet-run -n many
+	refuses 2 'bitnet-run: --temperature: *' bitnet-run --temp nan -p a
+	refuses 2 'bitnet-run: no operands are expected*' bitnet-run -p a b
+	refuses 2 'bitnet-run: give one of*' bitnet-run -p a -f b
+	refuses 2 'bitnet-run: --logprobs needs*' bitnet-run -p a --logprobs 3
+	refuses 2 "bitnet-run: --tokens: 'x' is not a token id" bitnet-run -q --tokens '1 x'
+	refuses 2 'bitnet-run: the prompt is empty' bitnet-run -q --no-bos -p ''
+	refuses 2 'bitnet-run: token id 5000, expected 0 to 1023' bitnet-run -q --tokens 5000
+	refuses 2 'bitnet-run: /nowhere/x: *' bitnet-run -q -p a --logits /nowhere/x
+}
+
+@test "--help and --version answer on standard output with status 0" {
+	run --separate-stderr bitnet-run --help
+	[ "$status" -eq 0 ]
+	[[ ${lines[0]} == 'usage: bitnet-run'* ]]
+	[ -z "$stderr" ]
+	run --separate-stderr bitnet-run --version
+	[ "$status" -eq 0 ]
+	[[ $output =~ ^bitnet-run\ [0-9]+\.[0-9]+\.[0-9]+$ ]]
+}
+
+# bats test_tags=valgrind
+@test "a short run and a refusal leave nothing behind" {
+	run --separate-stderr bitnet-run -q -p 'ROMEO:' -n 4 --temp 0 -t 1 --kernel scalar
+	[ "$status" -eq 0 ]
+	[ "$output" = ' thou art thou,' ]
+	run --separate-stderr bitnet-run -q -m $hostile/name-64.gguf -p a
+	[ "$status" -eq 2 ]
+}
