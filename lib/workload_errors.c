@@ -1,6 +1,6 @@
 /*
- * Everything that fails on purpose: headers that are cut off or damaged;
- * requests that are aborted, too long or not in the vocabulary.
+ * Everything that fails on purpose: headers that are cut off or damaged, the Nth allocation of
+ * loading for every N, requests that are aborted, too long or not in the vocabulary.
  */
 #include "workload_kind.h"
 
@@ -88,6 +88,40 @@ static void damaged_headers(struct failing *s, unsigned *failures)
 	}
 }
 
+static int load(const struct workload_options *o, struct err *e)
+{
+	const struct session_options so = workload_session(o, 1);
+	struct workload_model m;
+	struct session *s;
+	int r;
+
+	if (workload_model_open(&m, o, e) != 0)
+		return -1;
+	r = session_open(&s, &m.file, &so, e);
+	if (r == 0)
+		session_close(s);
+	workload_model_close(&m);
+	return r;
+}
+
+/* The first allocation fails, then the second, until loading needs no more. */
+static int failing_allocations(const struct failing *s, unsigned *failures, struct err *e)
+{
+	for (uint64_t n = 1;; n++) {
+		mem_fail_at(n);
+		int r = load(&s->options, e);
+		int met = mem_attempts() >= n;
+		mem_fail_at(0);
+		if (!met)
+			return r;
+		if (r == 0)
+			return err_set(e, ERR_TROUBLE,
+			               "loading did not notice that allocation %llu failed",
+			               (unsigned long long)n);
+		(*failures)++;
+	}
+}
+
 /* Each must be refused, and the session must be usable afterwards. */
 static int bad_requests(struct failing *s, unsigned *failures, struct err *e)
 {
@@ -117,11 +151,13 @@ static int step(void *state, unsigned *failures, struct err *e)
 	struct failing *s = state;
 
 	damaged_headers(s, failures);
+	if (failing_allocations(s, failures, e) != 0)
+		return err_in(e, "failing allocations");
 	return bad_requests(s, failures, e) ? err_in(e, "bad requests") : 0;
 }
 
 const struct workload_kind workload_errors = {
-    {"errors", "damaged headers and refused requests", 100},
+    {"errors", "damaged headers, failing allocations and refused requests", 100},
     sizeof(struct failing),
     init,
     step,

@@ -1,7 +1,8 @@
 /*
  * The truth about the programs of the catalogue, independent of any checker: a library to preload
  * that writes a line "HEAP VM FDS" to the file $LEAKS_COUNT at each step: bytes live from the
- * malloc family as the allocator rounds them, bytes of address space, open descriptors.
+ * malloc family as the allocator rounds them and from the library's pools, bytes of address space,
+ * open descriptors.
  * A step is a write of "step" to the descriptor $BITNET_LEAKCHECK_FD.
  */
 #include <dirent.h>
@@ -13,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "mem.h"
 
 static size_t live; /* bytes; changed atomically */
 static FILE *out;
@@ -79,6 +82,18 @@ int posix_memalign(void **p, size_t align, size_t n)
 	return *p ? 0 : ENOMEM;
 }
 
+/* Bytes in the pools of a program that has them. */
+static size_t pooled(void)
+{
+	static uint64_t (*of_tag)(enum mem_tag);
+	size_t sum = 0;
+	if (!of_tag)
+		*(void **)&of_tag = dlsym(RTLD_DEFAULT, "mem_live");
+	for (int t = 0; of_tag && t < MEM_TAGS; t++)
+		sum += of_tag((enum mem_tag)t);
+	return sum;
+}
+
 static size_t address_space(void)
 {
 	size_t pages = 0;
@@ -116,7 +131,7 @@ ssize_t write(int fd, const void *p, size_t n)
 	if (!next)
 		*(void **)&next = dlsym(RTLD_NEXT, "write");
 	if (out && fd == step_fd && n >= 4 && memcmp(p, "step", 4) == 0) {
-		size_t heap = __atomic_load_n(&live, __ATOMIC_RELAXED);
+		size_t heap = __atomic_load_n(&live, __ATOMIC_RELAXED) + pooled();
 		fprintf(out, "%zu %zu %u\n", heap, address_space(), descriptors());
 		fflush(out);
 	}
