@@ -16,6 +16,7 @@
 #include "gguf.h"
 #include "io.h"
 #include "model_path.h"
+#include "plan_opt.h"
 #include "opt.h"
 #include "request.h"
 #include "session.h"
@@ -37,48 +38,6 @@ static struct {
 } o = {.n = -1, .seed = -1, .i2s_group = 32, .sample = SAMPLE_DEFAULTS};
 
 static volatile sig_atomic_t stopped; /* the signal that asked us to stop */
-
-static int set_kv_type(void *to, const char *value, struct err *e)
-{
-	enum dtype *kv = to;
-	const char *comma = strchr(value, ',');
-	char first[16];
-
-	snprintf(first, sizeof first, "%.*s", comma ? (int)(comma - value) : 15, value);
-	kv[0] = dtype_find(first);
-	kv[1] = comma ? dtype_find(comma + 1) : kv[0];
-	if (kv[0] == DTYPE_NONE || kv[1] == DTYPE_NONE)
-		return err_set(e, ERR_TROUBLE,
-		               "'%s' is not a cache type (f16, f32, bf16, q8_0, q4_0)", value);
-	return 0;
-}
-
-static int set_load(void *to, const char *value, struct err *e)
-{
-	static const char *const name[] = {"mmap", "mlock", "read", "hugetlb"};
-
-	for (int i = 0; i < 4; i++)
-		if (!strcmp(value, name[i])) {
-			*(enum weights_load *)to = (enum weights_load)i;
-			return 0;
-		}
-	return err_set(e, ERR_TROUBLE, "'%s' is not one of mmap, mlock, read, hugetlb", value);
-}
-
-static int set_ctx(void *to, const char *value, struct err *e)
-{
-	char *end;
-	long long n = strtoll(value, &end, 10);
-
-	if (!strcmp(value, "max")) {
-		*(int64_t *)to = -1;
-		return 0;
-	}
-	if (end == value || *end || n < 1 || n > INT32_MAX)
-		return err_set(e, ERR_TROUBLE, "'%s' is neither a count of tokens nor max", value);
-	*(int64_t *)to = n;
-	return 0;
-}
 
 static const struct opt options[] = {
     {OPT_HEAD, .help = "Input"},
@@ -147,15 +106,15 @@ static const struct opt options[] = {
 
     {OPT_HEAD, .help = "Machine"},
     {OPT_CALL, 'c', "ctx-size", &o.ctx, "N|max",
-     "tokens of context (default: the model's, at most 4096)", .call = set_ctx},
+     "tokens of context (default: the model's, at most 4096)", .call = plan_opt_ctx},
     {OPT_CALL, 'k', "kv-type", o.kv, "K[,V]",
-     "type of the KV cache: f16 (default), f32, bf16, q8_0, q4_0", .call = set_kv_type},
+     "type of the KV cache: f16 (default), f32, bf16, q8_0, q4_0", .call = plan_opt_kv_type},
     {OPT_INT, 'u', "ubatch-size", &o.ubatch, "N", "prompt tokens computed at once (default 512)",
      .min = 1, .max = 65536},
     {OPT_INT, 't', "threads", &o.threads, "N",
      "threads (default: the cores that this process may use)", .min = 1, .max = 1024},
     {OPT_CALL, 0, "load", &o.load, "HOW", "weights: mmap (default), mlock, read or hugetlb",
-     .call = set_load},
+     .call = plan_opt_load},
     {OPT_STRING, 0, "kernel", &o.kernel, "NAME", "use this kernel set"},
     {OPT_FLAG, 0, "list-kernels", &o.list_kernels, NULL,
      "name the kernel sets of this machine and stop"},

@@ -1,0 +1,99 @@
+/*
+ * What a run will take, from a header alone: the regions of the plan that bitnet-run allocates,
+ * what the process takes beside them, and how much of each will be resident.  The plan's own rules
+ * are in plan.c (what is allocated) and shape.c (caches of other architectures); this file adds the
+ * pages that are touched, four totals, and a device's share.
+ */
+#ifndef FORECAST_H
+#define FORECAST_H
+
+#include "plan.h"
+#include "shape.h"
+#include "tally.h"
+
+/* All-zero is what bitnet-run does without options, with a full context. */
+struct forecast_options {
+	struct plan_options plan; /* zeros as plan_settle says */
+	int whole_ctx;            /* ctx is the model's context_length */
+	int has_fill;             /* fill is given: */
+	uint64_t fill;            /* tokens stored per sequence; over ctx: ctx */
+	int fill_percent;         /* fill is percent of ctx */
+	uint64_t prompt;          /* tokens of the longest prompt; 0: as many as are stored */
+	int device;               /* some layers go to a device: */
+	uint32_t device_layers; /* so many, from the last one; more than there are: and the head */
+	uint64_t device_overhead; /* what its driver takes there */
+	/* A view of the same model in types that are computed: its graph is planned, with the
+	 * weights of g in place of its own.  NULL: g itself. */
+	const struct gguf *graph;
+};
+
+/* Regions of the process that no plan lists, behind those of the plan. */
+enum forecast_index {
+	FORECAST_STATE = PLAN_REGIONS, /* recurrent state */
+	FORECAST_HEADER,               /* metadata and tensor list, where the file is mapped */
+	FORECAST_TABLES,               /* our lists of tensors and keys */
+	FORECAST_STAGING,              /* buffers between host and device */
+	FORECAST_PROCESS,              /* private pages of libraries, heap and stack */
+	FORECAST_CODE,                 /* program and libraries */
+	FORECAST_REGIONS
+};
+
+#define FORECAST_FORMULA 192
+
+struct forecast_region {
+	const char *name, *what; /* static */
+	enum mem_tag tag;
+	enum plan_kind kind;
+	int unknown;     /* of an architecture that we do not compute: bytes is 0 */
+	uint64_t bytes;  /* address space, as allocated */
+	uint64_t start;  /* resident when the model is loaded and the cache is empty */
+	uint64_t full;   /* resident when the tokens asked for are stored */
+	uint64_t device; /* bytes on the device; the others are the host's part */
+	char formula[FORECAST_FORMULA]; /* with the values put into it */
+};
+
+struct forecast_totals {
+	uint64_t reserved; /* address space */
+	uint64_t private;  /* anonymous memory that is allocated, touched or not */
+	uint64_t start;    /* resident, cache empty */
+	uint64_t full;     /* resident, tokens stored; the peak */
+	uint64_t
+	    charged; /* what a cgroup is charged at that moment: full, page tables, kernel stacks */
+	uint64_t device; /* on the device, driver included */
+};
+
+struct forecast {
+	struct shape shape;
+	struct tally tally;
+	struct arch arch;            /* when computed */
+	int computed;                /* bitnet-run runs this model: nothing is unknown */
+	char reason[200];            /* why not */
+	char vocab[200];             /* why the tokenizer is unknown, or "" */
+	struct plan_options options; /* settled */
+	uint32_t ctx;                /* positions per sequence, rounded */
+	uint32_t fill, prompt;       /* tokens */
+	uint32_t layers;
+	uint32_t device_layers; /* of them on the device */
+	int device_head;        /* and the output head */
+	uint64_t kv_layer;      /* bytes of the caches of the largest layer, for all sequences */
+	struct forecast_region region[FORECAST_REGIONS];
+	struct forecast_totals total;
+};
+
+/* Errors (status 2): what is broken in the model (not: what is only unsupported), options that it
+ * cannot have, sums over 2^62.  Owner: the caller, forecast_free. */
+int forecast_make(struct forecast *f, const struct gguf *g, const struct forecast_options *o,
+                  struct err *e);
+void forecast_free(struct forecast *f);
+
+/* Bytes of layer i: its tensors, and its caches for all sequences. */
+void forecast_layer(const struct forecast *f, const struct gguf *g, uint32_t i, uint64_t *weights,
+                    uint64_t *kv);
+
+/* What a run must be given: the larger of what is resident and what a cgroup is charged. */
+uint64_t forecast_need(const struct forecast *f);
+
+/* Driver and context on a device where nothing else is said; measured with an empty context. */
+#define FORECAST_DEVICE_OVERHEAD (UINT64_C(512) << 20)
+
+#endif
