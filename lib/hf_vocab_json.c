@@ -5,32 +5,23 @@
  */
 #include <string.h>
 
+#include "hf_regex.h"
 #include "hf_vocab_private.h"
 #include "utf8.h"
 
-#define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-#define EITHER_CASE  "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
-#define LLAMA3       "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" SPACES
-#define QWEN2        "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" SPACES
-#define QWEN35                                                                                     \
-	"|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| "                                          \
-	"?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*" SPACES
-#define SPACES "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define GPT2   "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)"
-#define THREE  "[0-9][0-9][0-9]"
-
-/* The expressions that Split steps are known by. */
+/* The expressions that Split steps are known by: the letter of the step, and what the whole is when
+ * this and ByteLevel are its only steps. */
 static const struct {
-	const char *regex, *pre;
+	const char *regex;
+	char letter;
+	const char *pre;
 } splits[] = {
-    {CONTRACTIONS LLAMA3, "llama-bpe"},
-    {EITHER_CASE LLAMA3, "llama-bpe"},
-    {CONTRACTIONS QWEN2, "qwen2"},
-    {EITHER_CASE QWEN2, "qwen2"},
-    {CONTRACTIONS QWEN35, "qwen35"},
-    {EITHER_CASE QWEN35, "qwen35"},
-    {GPT2 "|\\s+", "gpt-2"},
-    {GPT2, "gpt-2"},
+    {HF_LLAMA3, 's', "llama-bpe"}, {HF_EITHER_CASE HF_LLAMA3_WORDS, 's', "llama-bpe"},
+    {HF_QWEN2, 's', "qwen2"},      {HF_EITHER_CASE HF_QWEN2_WORDS, 's', "qwen2"},
+    {HF_QWEN35, 's', "qwen35"},    {HF_EITHER_CASE HF_QWEN35_WORDS, 's', "qwen35"},
+    {HF_GPT2, 's', "gpt-2"},       {HF_GPT2_NO_SPACE, 's', "gpt-2"},
+    {HF_THREE_DIGITS, 't', NULL},  {HF_NUMBERS, 'n', NULL},
+    {HF_DEFAULT_SIGNS, 'f', NULL},
 };
 
 /* The steps of a pre-tokenizer as one word: a letter each. */
@@ -78,12 +69,10 @@ static int split_step(const json_t *step, struct steps *s, struct err *e)
 		return 'w';
 	if (strcmp(str(step, "behavior"), "Isolated") || is_true(step, "invert", 0))
 		return unknown_step(step, e);
-	if (!strcmp(regex, THREE))
-		return 't';
 	for (size_t i = 0; i < sizeof splits / sizeof splits[0]; i++)
 		if (!strcmp(regex, splits[i].regex)) {
-			s->split = splits[i].pre;
-			return 's';
+			s->split = splits[i].pre ? splits[i].pre : s->split;
+			return splits[i].letter;
 		}
 	return unknown_step(step, e);
 }
@@ -137,6 +126,8 @@ static int choose_pre(struct hf_build *b, const struct steps *s, struct err *e)
 		b->v->pre = "starcoder";
 	else if (!strcmp(s->name, "pBt") || !strcmp(s->name, "pBDt"))
 		b->v->pre = "falcon";
+	else if (!strcmp(s->name, "fsntb") && !strcmp(s->split, "gpt-2"))
+		b->v->pre = "default";
 	else
 		return err_unsupported(e,
 		                       "pre_tokenizer: its steps are together none that is known");

@@ -516,12 +516,242 @@ static void vectors_of_checkpoints(void)
 	hf_vocab_close(&v);
 }
 
+/* Bytes that a header is put into. */
+struct bytes {
+	uint8_t *p;
+	size_t n;
+};
+
+static int append(void *arg, const void *p, size_t n, struct err *e)
+{
+	struct bytes *b = arg;
+
+	(void)e;
+	b->p = realloc(b->p, b->n + n + 1);
+	memcpy(b->p + b->n, p, n);
+	b->n += n;
+	return 0;
+}
+
+/* v as the GGUF file that hf_vocab_write makes; the bytes must outlive g. */
+static void to_gguf(struct bytes *b, struct gguf *g)
+{
+	struct gguf_write w = {0};
+	struct err e = {0};
+
+	memset(b, 0, sizeof *b);
+	CHECK_INT(gguf_write_str(&w, "general.architecture", "llama", 5, &e), 0);
+	CHECK_INT(hf_vocab_write(&v, &w, &e), 0);
+	CHECK_INT(gguf_write_layout(&w, 0, &e), 0);
+	CHECK_INT(gguf_write_header(&w, 0, append, b, &e), 0);
+	CHECK_INT(gguf_parse(g, b->p, b->n, GGUF_HEADER_ONLY, &e), 0);
+	CHECK_STR(e.text, "");
+	gguf_write_free(&w);
+}
+
+static int same_value(const struct gguf *a, const struct gguf *b, const char *key)
+{
+	const struct gguf_kv *x = gguf_find(a, key), *y = gguf_find(b, key);
+
+	return x && y && x->type == y->type && x->count == y->count && x->bytes == y->bytes &&
+	       !memcmp(x->data, y->data, x->bytes);
+}
+
+/* Writes g into the directory, reads that, and leaves the file that it makes in back. */
+static void there_and_back(const struct gguf *g, uint32_t size, struct bytes *b, struct gguf *back)
+{
+	struct err e = {0};
+
+	clear_dir();
+	CHECK_INT(hf_vocab_export(g, dir, &e), 0);
+	CHECK_STR(e.text, "");
+	CHECK_INT(hf_vocab_open(&v, dir, size, &e), 0);
+	CHECK_STR(e.text, "");
+	to_gguf(b, back);
+	hf_vocab_close(&v);
+}
+
+#define KEY "tokenizer.ggml."
+
+/* Byte-level: nothing is lost. */
+static void check_exact(const char *pre, const struct gguf *g, uint32_t size)
+{
+	static const char *const keys[] = {KEY "model",  KEY "tokens",       KEY "token_type",
+	                                   KEY "merges", KEY "bos_token_id", KEY "eos_token_id"};
+	struct gguf_str got = {"", 0};
+	struct bytes b;
+	struct gguf back;
+
+	there_and_back(g, size, &b, &back);
+	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+		CHECK(gguf_find(g, keys[i]) ? same_value(g, &back, keys[i])
+		                            : !gguf_find(&back, keys[i]));
+	gguf_get_str(&back, KEY "pre", &got, NULL);
+	CHECK(got.n == strlen(pre) && !memcmp(got.p, pre, got.n));
+	gguf_close(&back);
+	free(b.p);
+}
+
+static void every_pre_tokenizer_comes_back(void)
+{
+	static const char *const pre[] = {"llama-bpe", "qwen2",  "qwen35", "gpt-2",
+	                                  "starcoder", "falcon", "default"};
+
+	for (size_t i = 0; i < sizeof pre / sizeof pre[0]; i++) {
+		struct bytes b;
+		struct gguf g;
+		put_bpe("\"a b\",\"ab ab\"", LLAMA3_STEPS,
+		        "{\"id\":5,\"content\":\"<s>\",\"special\":true},{\"id\":6,\"content\":"
+		        "\"u\\u0000\\\"\",\"special\":false}");
+		put("config.json", "{\"bos_token_id\":5,\"eos_token_id\":[4,5]}");
+		put("chat_template.jinja", "{{ \"x\" }}");
+		if (read_dir(9))
+			return;
+		v.pre = pre[i];
+		v.add_bos = 1;
+		to_gguf(&b, &g);
+		hf_vocab_close(&v);
+		check_exact(pre[i], &g, 9);
+		gguf_close(&g);
+		free(b.p);
+	}
+}
+
+/* Special tokens between the others, and rows without a token, keep their ids. */
+static void holes_come_back(void)
+{
+	struct bytes b;
+	struct gguf g;
+
+	put_bpe("\"a b\"", BYTE_STEP, "{\"id\":7,\"content\":\"<s>\",\"special\":true}");
+	if (read_dir(9))
+		return;
+	to_gguf(&b, &g);
+	hf_vocab_close(&v);
+	check_exact("gpt-2", &g, 9);
+	gguf_close(&g);
+	free(b.p);
+}
+
+static void exports_what_it_can(void)
+{
+	struct err e = {0};
+	struct bytes b;
+	struct gguf g;
+
+	put_bpe("\"a b\"", BYTE_STEP, "");
+	if (read_dir(5))
+		return;
+	v.tokens[4].p = "\xff\xff\xff\xff";
+	to_gguf(&b, &g);
+	hf_vocab_close(&v);
+	CHECK_INT(hf_vocab_export(&g, dir, &e), -1);
+	CHECK_STR(e.text, "tokenizer.json: exists (use -f to replace it)");
+	clear_dir();
+	CHECK_INT(hf_vocab_export(&g, dir, &e), -1);
+	CHECK_STR(e.text,
+	          "tokenizer.json: token '\\xff\\xff\\xff\\xff' is not UTF-8, which JSON needs");
+	CHECK_INT(hf_vocab_export(&g, "/no/such", &e), -1);
+	CHECK_INT(e.status, ERR_TROUBLE);
+	gguf_close(&g);
+	free(b.p);
+}
+
+static const char *vocab_file(char *out, size_t cap, const char *name, const char *end)
+{
+	const char *base = getenv("BITNET_SHARED");
+
+	snprintf(out, cap, "%s/vectors/tokenizers/ggml-vocab-%s.gguf%s", base ? base : "../shared",
+	         name, end);
+	return out;
+}
+
+static void published_vocabularies_come_back(void)
+{
+	static const struct {
+		const char *name;
+		uint32_t size;
+	} t[] = {{"llama-bpe", 128256}, {"gpt-2", 50257}, {"falcon", 65024}};
+	char path[1024];
+	struct gguf g;
+
+	for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+		CHECK_INT(gguf_open(&g, vocab_file(path, sizeof path, t[i].name, ""),
+		                    GGUF_HEADER_ONLY, NULL),
+		          0);
+		check_exact(t[i].name, &g, t[i].size);
+		gguf_close(&g);
+	}
+}
+
+/* The ids of one text, and the line that says what they must be. */
+static void check_line(const struct vocab *vocab, const char *p, size_t n, const char *line)
+{
+	struct vocab_text text = {p, n, 0};
+	struct ids l = {NULL, 0, 0};
+	char *end = (char *)line;
+	size_t i;
+
+	CHECK_INT(vocab_encode(vocab, &text, 1, 0, &l, NULL), 0);
+	for (i = 0; i < l.n && *end != '\n'; i++)
+		CHECK_INT(l.v[i], strtol(end, &end, 10));
+	CHECK_INT(l.n, i);
+	CHECK_INT(*end, '\n');
+	ids_free(&l);
+}
+
+/* SentencePiece: scores become merges and scores again, and the ids of all texts stay. */
+static void llama_vocabulary_comes_back(void)
+{
+	static const char mark[] = "\n__ggml_vocab_test__\n";
+	char path[1024], *in = NULL, *out = NULL, *text, *line, *end;
+	struct err e = {0};
+	struct vocab *vocab;
+	struct gguf g, back;
+	struct bytes b;
+	size_t n;
+	int texts = 0;
+
+	CHECK_INT(
+	    gguf_open(&g, vocab_file(path, sizeof path, "llama-spm", ""), GGUF_HEADER_ONLY, &e), 0);
+	CHECK_INT(
+	    io_slurp(vocab_file(path, sizeof path, "llama-spm", ".inp"), 1 << 20, &in, &n, &e), 0);
+	CHECK_INT(
+	    io_slurp(vocab_file(path, sizeof path, "llama-spm", ".out"), 1 << 20, &out, &n, &e), 0);
+	if (e.status)
+		return;
+	there_and_back(&g, 32000, &b, &back);
+	CHECK(same_value(&g, &back, KEY "tokens"));
+	CHECK(same_value(&g, &back, KEY "token_type"));
+	CHECK_INT(vocab_open(&vocab, &back, NULL, &e), 0);
+	for (text = in, line = out; (end = strstr(text, mark));
+	     text = end + strlen(mark), texts++) {
+		check_line(vocab, text, (size_t)(end - text), line);
+		line = strchr(line, '\n') + 1;
+	}
+	CHECK_INT(texts, 46);
+	vocab_close(vocab);
+	gguf_close(&back);
+	gguf_close(&g);
+	free(b.p);
+	free(in);
+	free(out);
+}
+
 static int have_vectors(void)
 {
 	char path[1024];
 
 	return !access(shared(path, sizeof path, "manifest.tsv"), R_OK);
 }
+
+#define RUN_IF_VECTORS(test)                                                                       \
+	do {                                                                                       \
+		if (have_vectors())                                                                \
+			RUN(test);                                                                 \
+		else                                                                               \
+			SKIP(test, "the vectors are not at hand");                                 \
+	} while (0)
 
 int main(void)
 {
@@ -537,10 +767,12 @@ int main(void)
 	RUN(cut_json_is_refused);
 	RUN(sentencepiece_models);
 	RUN(tiktoken_ranks);
-	if (have_vectors())
-		RUN(vectors_of_checkpoints);
-	else
-		SKIP(vectors_of_checkpoints, "the vectors are not at hand");
+	RUN(every_pre_tokenizer_comes_back);
+	RUN(holes_come_back);
+	RUN(exports_what_it_can);
+	RUN_IF_VECTORS(vectors_of_checkpoints);
+	RUN_IF_VECTORS(published_vocabularies_come_back);
+	RUN_IF_VECTORS(llama_vocabulary_comes_back);
 	clear_dir();
 	rmdir(dir);
 	return unit_end();
