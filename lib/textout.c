@@ -77,8 +77,8 @@ static size_t may_begin(const struct textout *t)
 
 int textout_push(struct textout *t, const char *p, size_t n, struct err *e)
 {
-	if (t->stopped)
-		return 1;
+	if (t->stopped || !n)
+		return t->stopped;
 	if (t->n + n > t->cap) {
 		size_t cap = 2 * (t->n + n) + 64;
 		char *grown = mem_realloc(MEM_IO, t->held, cap, 1, e);
@@ -87,8 +87,7 @@ int textout_push(struct textout *t, const char *p, size_t n, struct err *e)
 		t->held = grown;
 		t->cap = cap;
 	}
-	if (n)
-		memcpy(t->held + t->n, p, n);
+	memcpy(t->held + t->n, p, n);
 	t->n += n;
 	size_t at = find_stop(t);
 	if (at < t->n) {
@@ -101,7 +100,7 @@ int textout_push(struct textout *t, const char *p, size_t n, struct err *e)
 
 int textout_end(struct textout *t, struct err *e)
 {
-	return t->stopped ? 0 : flush(t, t->n, 1, e);
+	return t->stopped || !t->n ? 0 : flush(t, t->n, 1, e);
 }
 
 void textout_free(struct textout *t)
