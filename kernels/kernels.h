@@ -14,6 +14,7 @@
 #ifndef KERNELS_H
 #define KERNELS_H
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,16 +43,28 @@ struct kernel_input {
 	size_t stride256;
 };
 
-/* The value of a product with int8 activations: acc * w_scale / x_scale, rounded once.  Float32
- * steps in between would move keys and values across rounding ties of an f16 cache, which the next
- * quantization turns into differences of a percent. */
+/* w_scale / x_scale as a float32 and what is missing to it. */
+static inline void kernel_factor(float w_scale, float x_scale, float *hi, float *lo)
+{
+	double f = (double)w_scale / (double)x_scale;
+
+	*hi = (float)f;
+	*lo = (float)(f - (double)*hi);
+}
+
+/* The value of a product with int8 activations: acc * w_scale / x_scale, rounded once (up to
+ * 2^-48). More roundings would move keys and values across rounding ties of an f16 cache, which the
+ * next quantization turns into differences of a percent. */
 static inline float kernel_rescale(float acc, float w_scale, float x_scale)
 {
-	return (float)((double)acc * ((double)w_scale / (double)x_scale));
+	float hi, lo;
+
+	kernel_factor(w_scale, x_scale, &hi, &lo);
+	return fmaf(acc, hi, acc * lo);
 }
 
 /* Work space that a thread passes to mul and attend, bytes, 64-byte aligned. */
-#define KERNELS_SCRATCH (256 * 1024)
+#define KERNELS_SCRATCH (384 * 1024)
 
 /* y[t * y_stride + r] = sum over columns of w[r][c] * x[t][c], for rows row0 <= r < row1 and all
  * tokens; y points to row 0 of token 0.

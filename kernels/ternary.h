@@ -76,6 +76,23 @@ static inline int ternary_is_run(const struct ternary_layout *l, const uint8_t *
 	return 1;
 }
 
+/* How many of the rows from row on, at most rows, are one run each; their d. */
+static inline size_t ternary_runs(const struct kernel_mat *w, size_t k, size_t row, size_t rows,
+                                  float *d)
+{
+	const struct ternary_layout *l = ternary_layout(w->type);
+	size_t n = 0;
+
+	for (; n < rows; n++) {
+		const uint8_t *p = w->data + (row + n) * w->row_bytes;
+
+		if (!ternary_is_run(l, p, k))
+			break;
+		d[n] = ternary_d(l, p, 0);
+	}
+	return n;
+}
+
 /* Copies n <= 256 columns of x (those of a unit) so that part l of byte b, of 64, finds its
  * column at out[64 * l + b]; zeros where there is none. */
 static inline void ternary_deal(const struct ternary_layout *l, const int8_t *x, size_t n,

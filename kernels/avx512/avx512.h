@@ -12,9 +12,8 @@ void avx512_ternary_init(struct kernels *k);
 /* Products with one token: rows are read where they lie. */
 kernel_mul avx512_mul_one;
 
-/* One row of any scales with all tokens. */
-void avx512_mul_row(const struct kernel_mat *w, const struct kernel_input *x, size_t row, float *y,
-                    size_t y_stride, void *scratch);
+/* Those of the rows that are not one run each, with all tokens. */
+kernel_mul avx512_mul_others;
 
 /* Unpacks rows row..row+15 (those from rows on are taken for zero codes), columns c..c+255 (c a
  * multiple of 256; columns behind k are zero), to codes 0..3: panel[64 * g + 4 * r + i] is column

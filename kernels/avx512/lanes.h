@@ -276,6 +276,14 @@ static inline v16 v16_scaled(v16 x, double s, v16 w)
 	                          1);
 }
 
+/* kernel_rescale of dot * d (one run: 0 is added, so that there is no -0) */
+static inline v16 v16_rescale(v16 dot, v16 d, float hi, float lo)
+{
+	v16 acc = v16_add(v16_mul(dot, d), v16_zero());
+
+	return v16_fma(acc, v16_set(hi), v16_mul(acc, v16_set(lo)));
+}
+
 static inline double w16_sum(w16 s)
 {
 	__m512d a = _mm512_add_pd(s.a, s.b);

@@ -27,6 +27,7 @@
 struct work {
 	uint8_t panel[STRIPS][COLS * STRIP];
 	int32_t sums[TOKENS_MAX][ROWS];
+	float hi[TOKENS_MAX], lo[TOKENS_MAX]; /* kernel_factor of each token */
 };
 
 _Static_assert(sizeof(struct work) <= KERNELS_SCRATCH, "scratch");
@@ -182,79 +183,69 @@ static void panel_times(struct work *k, const struct kernel_input *x, size_t t0,
 }
 
 /* Sums to results: row r of the panel is one run of d[r]. */
-static void store(const struct work *k, const struct kernel_mat *w, const struct kernel_input *x,
-                  size_t t0, size_t n, const float d[ROWS], size_t rows, float *y, size_t y_stride)
+static void store(const struct work *k, const struct kernel_input *x, size_t t0, size_t n,
+                  const float d[ROWS], size_t rows, float *y, size_t y_stride)
 {
 	for (size_t t = 0; t < n; t++) {
-		double factor = (double)w->scale / (double)x->scale[t0 + t];
 		float *to = y + (t0 + t) * y_stride;
 		__m512i sum = _mm512_set1_epi32(x->sum[t0 + t]);
 
 		for (size_t r = 0; r < rows; r += STRIP) {
-			__mmask16 m = (__mmask16)(rows - r >= 16 ? 0xffff : (1 << (rows - r)) - 1);
 			__m512i dot = _mm512_sub_epi32(_mm512_loadu_si512(k->sums[t] + r), sum);
-			__m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), _mm512_loadu_ps(d + r));
+			v16 v = v16_rescale(_mm512_cvtepi32_ps(dot), v16_load(d + r), k->hi[t],
+			                    k->lo[t]);
 
-			v = _mm512_add_ps(v, _mm512_setzero_ps()); /* the sum over one run: no -0 */
-			_mm512_mask_storeu_ps(to + r, m, v16_scaled(v, factor, _mm512_set1_ps(1)));
+			if (rows - r >= STRIP)
+				v16_store(to + r, v);
+			else
+				v16_store_n(to + r, v, rows - r);
 		}
 	}
 }
 
 static void panel_rows(struct work *k, const struct kernel_mat *w, const struct kernel_input *x,
-                       size_t row, size_t rows, const float d[ROWS], float *y, size_t y_stride)
+                       size_t t0, size_t n, size_t row, size_t rows, const float d[ROWS], float *y,
+                       size_t y_stride)
 {
-	for (size_t t0 = 0; t0 < x->n; t0 += TOKENS_MAX) {
-		size_t n = x->n - t0 < TOKENS_MAX ? x->n - t0 : TOKENS_MAX;
+	memset(k->sums, 0, n * sizeof *k->sums);
+	for (size_t c = 0; c < x->k; c += COLS) {
+		size_t columns = x->k - c < COLS ? x->k - c : COLS;
 
-		memset(k->sums, 0, n * sizeof *k->sums);
-		for (size_t c = 0; c < x->k; c += COLS) {
-			size_t columns = x->k - c < COLS ? x->k - c : COLS;
-
-			for (size_t s = 0; s < STRIPS; s++)
-				for (size_t u = 0; u < columns; u += 256)
-					avx512_unpack(w, x->k, row + STRIP * s, row + rows, c + u,
-					              k->panel[s] + STRIP * u);
-			panel_times(k, x, t0, n, c, columns);
-		}
-		store(k, w, x, t0, n, d, rows, y + row, y_stride);
+		for (size_t s = 0; s < STRIPS; s++)
+			for (size_t u = 0; u < columns; u += 256)
+				avx512_unpack(w, x->k, row + STRIP * s, row + rows, c + u,
+				              k->panel[s] + STRIP * u);
+		panel_times(k, x, t0, n, c, columns);
 	}
+	store(k, x, t0, n, d, rows, y + row, y_stride);
 }
 
-/* How many of rows from row on are one run each; their d. */
-static size_t runs_from(const struct kernel_mat *w, size_t k, size_t row, size_t rows, float *d)
+static void token_block(struct work *k, const struct kernel_mat *w, const struct kernel_input *x,
+                        size_t t0, size_t n, size_t row0, size_t row1, float *y, size_t y_stride)
 {
-	const struct ternary_layout *l = ternary_layout(w->type);
-	size_t n = 0;
+	float d[ROWS];
+	size_t rows;
 
-	for (; n < rows; n++) {
-		const uint8_t *p = w->data + (row + n) * w->row_bytes;
-
-		if (!ternary_is_run(l, p, k))
-			break;
-		d[n] = ternary_d(l, p, 0);
+	for (size_t t = 0; t < n; t++)
+		kernel_factor(w->scale, x->scale[t0 + t], &k->hi[t], &k->lo[t]);
+	for (size_t r = row0; r < row1; r += rows ? rows : 1) {
+		rows = ternary_runs(w, x->k, r, row1 - r < ROWS ? row1 - r : ROWS, d);
+		if (rows)
+			panel_rows(k, w, x, t0, n, r, rows, d, y, y_stride);
 	}
-	return n;
 }
 
 static void mul(const struct kernel_mat *w, const struct kernel_input *x, size_t row0, size_t row1,
                 float *y, size_t y_stride, void *scratch)
 {
-	float d[ROWS];
-
 	if (x->n == 1) {
 		avx512_mul_one(w, x, row0, row1, y, y_stride, scratch);
 		return;
 	}
-	for (size_t r = row0; r < row1;) {
-		size_t rows = runs_from(w, x->k, r, row1 - r < ROWS ? row1 - r : ROWS, d);
-
-		if (rows)
-			panel_rows(scratch, w, x, r, rows, d, y, y_stride);
-		else
-			avx512_mul_row(w, x, r, y, y_stride, scratch);
-		r += rows ? rows : 1;
-	}
+	for (size_t t = 0; t < x->n; t += TOKENS_MAX)
+		token_block(scratch, w, x, t, x->n - t < TOKENS_MAX ? x->n - t : TOKENS_MAX, row0,
+		            row1, y, y_stride);
+	avx512_mul_others(w, x, row0, row1, y, y_stride, scratch);
 }
 
 void avx512_ternary_init(struct kernels *k)

@@ -191,21 +191,33 @@ static float row_runs(const struct ternary_layout *l, const uint8_t *row, size_t
 	return acc + (float)run * run_d;
 }
 
-void avx512_mul_row(const struct kernel_mat *w, const struct kernel_input *x, size_t row, float *y,
+/* One row of any runs with all tokens. */
+static void mul_row(const struct kernel_mat *w, const struct kernel_input *x, size_t row, float *y,
                     size_t y_stride, void *scratch)
 {
 	const struct ternary_layout *l = ternary_layout(w->type);
 
-	if (ternary_units(x->k) > UNITS_MAX) {
-		scalar_mul_ternary(w, x, row, row + 1, y, y_stride, scratch);
-		return;
-	}
 	for (size_t t = 0; t < x->n; t++) {
 		deal(l, x->q + t * x->stride, x->k, scratch);
 		float acc = row_runs(l, w->data + row * w->row_bytes, x->k, scratch,
 		                     x->sum256 + t * x->stride256);
 
 		y[t * y_stride + row] = kernel_rescale(acc, w->scale, x->scale[t]);
+	}
+}
+
+void avx512_mul_others(const struct kernel_mat *w, const struct kernel_input *x, size_t row0,
+                       size_t row1, float *y, size_t y_stride, void *scratch)
+{
+	const struct ternary_layout *l = ternary_layout(w->type);
+
+	for (size_t r = row0; l->d == D_UNIT && r < row1; r++) {
+		if (ternary_is_run(l, w->data + r * w->row_bytes, x->k))
+			continue;
+		if (ternary_units(x->k) > UNITS_MAX)
+			scalar_mul_ternary(w, x, r, r + 1, y, y_stride, scratch);
+		else
+			mul_row(w, x, r, y, y_stride, scratch);
 	}
 }
 
