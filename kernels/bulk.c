@@ -1,20 +1,50 @@
 #include "bulk.h"
 
+#include <pthread.h>
 #include <string.h>
 
-extern const struct bulk bulk_scalar;
+#include "cpu.h"
 
-static const struct bulk *const tables[] = {&bulk_scalar};
+extern const struct bulk bulk_scalar, bulk_avx2, bulk_avx512;
+
+static const struct set {
+	const struct bulk *table;
+	unsigned needs; /* enum cpu_flag */
+} sets[] = {
+    {&bulk_scalar, 0},
+#if defined(KERNEL_SETS_x86_64)
+    {&bulk_avx2, CPU_AVX2},
+    {&bulk_avx512, CPU_AVX512},
+#endif
+};
+
+#define SETS (sizeof sets / sizeof *sets)
+
+static const struct bulk *best;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 const struct bulk *bulk_at(size_t i, int *runs)
 {
-	*runs = 1;
-	return i < sizeof tables / sizeof *tables ? tables[i] : NULL;
+	*runs = i < SETS && (sets[i].needs & ~cpu_flags()) == 0;
+	return i < SETS ? sets[i].table : NULL;
+}
+
+static void choose(void)
+{
+	int runs;
+
+	for (size_t i = 0; i < SETS; i++) {
+		const struct bulk *b = bulk_at(i, &runs);
+
+		if (runs)
+			best = b;
+	}
 }
 
 const struct bulk *bulk_get(void)
 {
-	return tables[0];
+	pthread_once(&once, choose);
+	return best;
 }
 
 void bulk_survey_init(struct bulk_survey *s)
@@ -36,7 +66,6 @@ void bulk_error_join(struct bulk_error *a, const struct bulk_error *b)
 {
 	for (int i = 0; i < BULK_LANES; i++) {
 		a->xx[i] += b->xx[i];
-		a->xy[i] += b->xy[i];
 		a->yy[i] += b->yy[i];
 		a->dd[i] += b->dd[i];
 	}

@@ -24,9 +24,14 @@ struct bulk_survey {
 
 /* How far values y are from x. Start: all zero. */
 struct bulk_error {
-	double xx[BULK_LANES], xy[BULK_LANES], yy[BULK_LANES]; /* sums of products */
-	double dd[BULK_LANES];                                 /* sum of (x - y)^2 */
-	float max;                                             /* largest |x - y| */
+	double xx[BULK_LANES], yy[BULK_LANES]; /* sums of squares */
+	double dd[BULK_LANES];                 /* sums of d^2, d = x - y in float32 */
+	float max;                             /* largest |d| */
+};
+
+/* How many codes are +1 and -1. */
+struct bulk_count {
+	uint64_t plus, minus;
 };
 
 struct bulk {
@@ -41,16 +46,19 @@ struct bulk {
 	/* Adds n values; n must be a multiple of BULK_LANES but in the last call. */
 	void (*survey)(struct bulk_survey *s, const float *x, size_t n);
 
-	/* q = clip(round_half_even(x * inverse), -1, 1); finite x. */
-	void (*round)(int8_t *q, const float *x, size_t n, float inverse);
+	/* q = clip(round_half_even(x * inverse), -1, 1) for finite x, and what error_codes and
+	 * count add for these codes: the three together are what a conversion spends its time on.
+	 */
+	void (*round)(int8_t *q, const float *x, size_t n, float inverse, float scale,
+	              struct bulk_error *s, struct bulk_count *c);
 
-	/* Adds the errors of y (n values), and of q * scale. */
+	/* Adds the errors of y (n values), and of q * scale (yy goes to lane 0 alone). */
 	void (*error)(struct bulk_error *s, const float *x, const float *y, size_t n);
 	void (*error_codes)(struct bulk_error *s, const float *x, const int8_t *q, size_t n,
 	                    float scale);
 
-	/* Counts codes: *plus and *minus grow. */
-	void (*count)(const int8_t *q, size_t n, uint64_t *plus, uint64_t *minus);
+	/* Counts codes. */
+	void (*count)(const int8_t *q, size_t n, struct bulk_count *c);
 
 	/* I2_S, blocks of 128 codes to 32 bytes (ternary-formats.md 1.1). unpack returns 0, or 1
 	 * when a code 3 is among them (which becomes 2). */

@@ -93,8 +93,8 @@ void quantize_by_max(enum ternary_kind kind, int8_t *q, const float *x, size_t n
 
 void quantize_errors(struct quantize_report *r, const struct bulk_error *sums)
 {
-	double xx = bulk_sum(sums->xx), xy = bulk_sum(sums->xy), yy = bulk_sum(sums->yy),
-	       dd = bulk_sum(sums->dd);
+	double xx = bulk_sum(sums->xx), yy = bulk_sum(sums->yy), dd = bulk_sum(sums->dd);
+	double xy = (xx + yy - dd) / 2;
 
 	r->mse = r->n ? dd / (double)r->n : 0;
 	r->max_error = (double)sums->max;

@@ -90,7 +90,7 @@ static int check(const struct retype *r, struct err *e)
 		               (unsigned long long)r->src.cols);
 	if (!r->from_codes && !blocks_readable(r->src.form.type))
 		return err_set(e, ERR_TROUBLE, "type %s cannot be converted",
-			       dtype_get(r->src.form.type)->name);
+		               dtype_get(r->src.form.type)->name);
 	if (!r->to_codes && !blocks_writable(to->type))
 		return err_set(e, ERR_TROUBLE, "type %s cannot be written",
 		               dtype_get(to->type)->name);
@@ -238,8 +238,8 @@ static void join_sums(struct retype_sums *a, const struct retype_sums *b)
 {
 	bulk_survey_join(&a->survey, &b->survey);
 	bulk_error_join(&a->error, &b->error);
-	a->plus += b->plus;
-	a->minus += b->minus;
+	a->count.plus += b->count.plus;
+	a->count.minus += b->count.minus;
 	a->scale = fmaxf(a->scale, b->scale);
 	a->scale_error = fmaxf(a->scale_error, b->scale_error);
 	a->groups_ternary &= b->groups_ternary;
@@ -484,6 +484,7 @@ static int write_copy(struct retype *r, retype_put *put, void *arg, struct err *
 			return err_set(e, s->err.status, "%s", s->err.text);
 		if (put(arg, p, (size_t)n, e))
 			return -1;
+		retype_release_bytes(r, at, at + n);
 	}
 	return 0;
 }
@@ -518,8 +519,8 @@ static void finish_report(struct retype *r)
 		p->scale = (double)r->total.scale;
 	if (!r->to_codes)
 		return;
-	p->plus = r->total.plus;
-	p->minus = r->total.minus;
+	p->plus = r->total.count.plus;
+	p->minus = r->total.count.minus;
 	p->zeros = p->n - p->plus - p->minus;
 }
 

@@ -29,7 +29,8 @@ struct retype_form {
 };
 
 /* Sets *f up for a type without parameters (TL1 and TL2: with the tiling given).
- * Errors: a shape that the type cannot hold.  (A type that cannot be converted can still be copied.) */
+ * Errors: a shape that the type cannot hold.  (A type that cannot be converted can still be
+ * copied.) */
 int retype_form(struct retype_form *f, enum dtype type, uint64_t rows, uint64_t cols,
                 const struct ternary_tile *tile, struct err *e);
 
@@ -41,6 +42,7 @@ struct retype_source {
 	struct retype_form form;
 	uint64_t rows, cols;
 	const uint8_t *data; /* the payload; or NULL, and: */
+	int mapped;          /* data is a mapped file: pages that are done with are let go */
 	int fd;              /* the file that holds it (read with pread: no memory is mapped) */
 	uint64_t offset;     /* where in the file */
 	float factor; /* of every value, on top of the scales inside: 1, a .scale tensor, ... */

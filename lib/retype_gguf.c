@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "blocks.h"
-#include "io.h"
 
 int retype_hints_tile(struct retype_hints *h, const char *text, struct err *e)
 {
@@ -156,13 +155,9 @@ int retype_gguf_source(struct retype_source *src, const struct gguf *g, const st
 	src->cols = t->cols;
 	src->factor = 1;
 	src->swapped = part->swapped;
-	src->fd = part->map.fd;
-	src->offset = t->offset;
-	if (!part->map.open)
-		src->data = t->data;
-	if (!part->map.open && !t->data)
-		return err_set(e, ERR_SHORT, "its data is not there");
-	return 0;
+	src->data = t->data;
+	src->mapped = part->map.open;
+	return t->data ? 0 : err_set(e, ERR_SHORT, "its data is not there");
 }
 
 static int scale_value(const struct gguf *g, const struct gguf_tensor *s, float *value,

@@ -36,9 +36,9 @@ enum retype_assumed {
 	RETYPE_ASSUMED_ONE_OF = 4, /* of two that are in use */
 };
 
-/* A tensor of an open file, read through its descriptor (or from memory where the file was parsed
- * from there). *assumed collects enum retype_assumed.  factor is 1: see retype_gguf_factor. Errors:
- * a type that cannot be converted, a tiling that is not known. */
+/* A tensor of an open file, read where it is mapped.  *assumed collects enum retype_assumed.
+ * factor is 1: see retype_gguf_factor.
+ * Errors: a type that cannot be converted, a tiling that is not known. */
 int retype_gguf_source(struct retype_source *src, const struct gguf *g, const struct gguf_tensor *t,
                        const struct retype_hints *h, int *assumed, struct err *e);
 

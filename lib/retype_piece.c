@@ -52,10 +52,10 @@ static void use_scale(struct retype_sums *sums, float scale)
 
 static int any(const int8_t *q, uint64_t n)
 {
-	uint64_t plus = 0, minus = 0;
+	struct bulk_count c = {0, 0};
 
-	bulk_get()->count(q, (size_t)n, &plus, &minus);
-	return plus + minus > 0;
+	bulk_get()->count(q, (size_t)n, &c);
+	return c.plus + c.minus > 0;
 }
 
 /* The scale of columns [col, col + n) of a row of codes, from the scales of the source's groups;
@@ -123,7 +123,6 @@ static void rescaled(struct retype_sums *sums, uint64_t n, float a, float b)
 	if (!n)
 		return;
 	sums->error.xx[0] += count * da * da;
-	sums->error.xy[0] += count * da * db;
 	sums->error.yy[0] += count * db * db;
 	sums->error.dd[0] += count * (da - db) * (da - db);
 	sums->error.max = d > sums->error.max ? d : sums->error.max;
@@ -137,19 +136,21 @@ static int regroup(struct retype *r, struct retype_slot *s, uint64_t row, uint64
 		 src_row = ternary_scales(&r->src.form.ternary, 1);
 
 	for (uint64_t i = 0; i < n * per_row; i++) {
-		uint64_t line = i / per_row, col = i % per_row * group, plus = 0, minus = 0;
+		uint64_t line = i / per_row, col = i % per_row * group, used;
+		struct bulk_count c = {0, 0};
 		const int8_t *q = s->q + line * t->cols;
 		float scale, stored = 0;
 
 		if (merge_scales(r, q, s->scales + line * src_row, col, group, &scale))
 			return differ(r, s, row + line, col, group);
-		bulk_get()->count(q + col, (size_t)group, &plus, &minus);
-		if (plus + minus > 0 && store_scale(r, s, scale, &stored))
+		bulk_get()->count(q + col, (size_t)group, &c);
+		used = c.plus + c.minus;
+		if (used && store_scale(r, s, scale, &stored))
 			return -1;
 		s->out_scales[i] = scale;
-		s->sums.plus += plus;
-		s->sums.minus += minus;
-		rescaled(&s->sums, plus + minus, scale, stored);
+		s->sums.count.plus += c.plus;
+		s->sums.count.minus += c.minus;
+		rescaled(&s->sums, used, scale, stored);
 	}
 	return 0;
 }
@@ -223,7 +224,11 @@ int retype_survey_piece(struct retype *r, struct retype_slot *s, uint64_t i)
 	uint64_t row, n = retype_piece_rows(r, i, &row);
 
 	read_ahead(r, s, row, n);
-	return r->from_codes ? survey_scales(r, s, row, n) : survey_values(r, s, row, n);
+	if (r->from_codes ? survey_scales(r, s, row, n) : survey_values(r, s, row, n))
+		return -1;
+	if (r->src_bytes > RETYPE_MEMORY) /* a small tensor may as well stay for the second pass */
+		retype_release(r, row, n);
+	return 0;
 }
 
 /* Codes. */
@@ -239,8 +244,8 @@ static int round_values(struct retype *r, struct retype_slot *s, uint64_t row, u
 		some = strip(i, all);
 		if (retype_values(r, s, at + i, some, s->x))
 			return -1;
-		bulk_get()->round(q + i, s->x, (size_t)some, r->choice.inverse);
-		bulk_get()->error_codes(&s->sums.error, s->x, q + i, (size_t)some, stored);
+		bulk_get()->round(q + i, s->x, (size_t)some, r->choice.inverse, stored,
+		                  &s->sums.error, &s->sums.count);
 	}
 	return 0;
 }
@@ -263,6 +268,7 @@ static int round_groups(struct retype *r, struct retype_slot *s, uint64_t row, u
 			return -1;
 		s->out_scales[i / group] = scale;
 		bulk_get()->error_codes(&s->sums.error, s->x, q + i, (size_t)group, stored);
+		bulk_get()->count(q + i, (size_t)group, &s->sums.count);
 	}
 	return 0;
 }
@@ -276,24 +282,17 @@ static void one_scale(struct retype *r, struct retype_slot *s, uint64_t n)
 /* Codes of n rows into q, and their scales into out_scales; counts them. */
 static int make_codes(struct retype *r, struct retype_slot *s, uint64_t row, uint64_t n, int8_t *q)
 {
-	uint64_t plus = 0, minus = 0;
-
-	if (r->from_codes) {
-		if (retype_codes(r, s, row, n, q, s->scales))
-			return -1;
-		if (ternary_group(&r->dst.form.ternary))
-			return regroup(r, s, row, n);
-	} else if (r->by_group) {
-		if (round_groups(r, s, row, n, q))
-			return -1;
-	} else {
-		if (round_values(r, s, row, n, q))
-			return -1;
+	if (!r->from_codes && r->by_group)
+		return round_groups(r, s, row, n, q);
+	if (!r->from_codes) {
 		one_scale(r, s, n);
+		return round_values(r, s, row, n, q);
 	}
-	bulk_get()->count(q, (size_t)(n * r->src.cols), &plus, &minus);
-	s->sums.plus += plus;
-	s->sums.minus += minus;
+	if (retype_codes(r, s, row, n, q, s->scales))
+		return -1;
+	if (ternary_group(&r->dst.form.ternary))
+		return regroup(r, s, row, n);
+	bulk_get()->count(q, (size_t)(n * r->src.cols), &s->sums.count);
 	return 0;
 }
 
@@ -310,6 +309,8 @@ static int make_hf(struct retype *r, struct retype_slot *s, uint64_t row, uint64
 		plane[i] = q;
 		if (have && make_codes(r, s, first, have < n ? have : n, q))
 			return -1;
+		if (have)
+			retype_release(r, first, have < n ? have : n);
 	}
 	ternary_pack_hf(t, row, n, plane, s->out);
 	s->out_bytes = (size_t)(n * t->cols);
@@ -385,14 +386,22 @@ static int make_floats(struct retype *r, struct retype_slot *s, uint64_t row, ui
 	return 0;
 }
 
-int retype_make_piece(struct retype *r, struct retype_slot *s, uint64_t i)
+static int make_piece(struct retype *r, struct retype_slot *s, uint64_t row, uint64_t n)
 {
-	uint64_t row, n = retype_piece_rows(r, i, &row);
-
-	read_ahead(r, s, row, n);
 	if (!r->to_codes)
 		return make_floats(r, s, row, n);
 	if (r->dst.form.ternary.kind == TERNARY_HF_U8)
 		return make_hf(r, s, row, n);
 	return make_ternary(r, s, row, n);
+}
+
+int retype_make_piece(struct retype *r, struct retype_slot *s, uint64_t i)
+{
+	uint64_t row, n = retype_piece_rows(r, i, &row);
+
+	read_ahead(r, s, row, n);
+	if (make_piece(r, s, row, n))
+		return -1;
+	retype_release(r, row, n);
+	return 0;
 }

@@ -18,7 +18,7 @@
 struct retype_sums {
 	struct bulk_survey survey;
 	struct bulk_error error;
-	uint64_t plus, minus;
+	struct bulk_count count;
 	float scale;        /* largest |scale| in use */
 	float scale_error;  /* largest relative change of a scale */
 	int groups_ternary; /* every group of the target's is ternary by itself */
@@ -81,6 +81,12 @@ int retype_codes(struct retype *r, struct retype_slot *s, uint64_t row, uint64_t
 /* Values at elements [at, at + n) of the result's rows into x; n <= RETYPE_STRIP, within one row
  * when rows are reordered. */
 int retype_values(struct retype *r, struct retype_slot *s, uint64_t at, uint64_t n, float *x);
+
+/* Rows [row, row + n) of the result are done with. */
+void retype_release(const struct retype *r, uint64_t row, uint64_t n);
+
+/* The same for bytes [from, to) of the payload. */
+void retype_release_bytes(const struct retype *r, uint64_t from, uint64_t to);
 
 /* The scale of a source that has one for all codes, factor included. */
 int retype_read_scale(struct retype *r, struct retype_slot *s, float *scale);

@@ -3,6 +3,8 @@
 
 #include <math.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "blocks.h"
 #include "io.h"
@@ -42,6 +44,43 @@ const uint8_t *retype_bytes_at(const struct retype *r, struct retype_slot *s, ui
 		s->in_to = offset + take;
 	}
 	return s->in + (offset - s->in_from);
+}
+
+/* Whole pages: the one where the range ends is left to what follows. */
+void retype_release_bytes(const struct retype *r, uint64_t from, uint64_t to)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t a = (uintptr_t)(r->src.data + from) & ~(page - 1),
+		  b = (uintptr_t)(r->src.data + to) & ~(page - 1);
+
+	if (r->src.mapped && r->src.data && b > a)
+		madvise((void *)a, b - a, MADV_DONTNEED);
+}
+
+static void release_lying(const struct retype *r, uint64_t row, uint64_t n)
+{
+	const struct dtype_info *d = dtype_get(r->src.form.type);
+	struct ternary_span span[TERNARY_SPANS];
+
+	if (!r->from_codes) {
+		retype_release_bytes(r, row * r->src.cols / d->block * d->block_bytes,
+		                     (row + n) * r->src.cols / d->block * d->block_bytes);
+		return;
+	}
+	for (int i = ternary_spans(&r->src.form.ternary, row, n, span); i-- > 0;)
+		retype_release_bytes(r, span[i].offset, span[i].offset + span[i].bytes);
+}
+
+void retype_release(const struct retype *r, uint64_t row, uint64_t n)
+{
+	if (!r->src.mapped)
+		return;
+	if (!r->src.row) {
+		release_lying(r, row, n);
+		return;
+	}
+	for (uint64_t i = 0; i < n; i++)
+		release_lying(r, r->src.row(r->src.row_arg, row + i), 1);
 }
 
 uint64_t retype_band(const struct retype *r)

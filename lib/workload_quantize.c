@@ -73,11 +73,14 @@ static void quantize(struct job *j, const float *weights)
 {
 	struct bulk_survey survey;
 	struct quantize_choice choice;
+	struct bulk_error error = {0};
+	struct bulk_count count = {0, 0};
 
 	bulk_survey_init(&survey);
 	bulk_get()->survey(&survey, weights, N);
 	quantize_choose(&survey, N, &choice);
-	bulk_get()->round(j->codes, weights, N, choice.inverse);
+	bulk_get()->round(j->codes, weights, N, choice.inverse, choice.scale, &error,
+	                  &count);
 	for (uint64_t i = 0; i <= ternary_scales(&j->t, ROWS); i++)
 		j->scales[i] = choice.scale;
 }

@@ -50,7 +50,49 @@ static void survey(struct bulk_survey *s, const float *x, size_t n)
 	s->nonzero += nonzero;
 }
 
-static void round_codes(int8_t *q, const float *x, size_t n, float inverse)
+static void add_error(struct bulk_error *s, size_t lane, float x, float y)
+{
+	float d = x - y;
+
+	s->xx[lane] += (double)x * (double)x;
+	s->dd[lane] += (double)d * (double)d;
+	s->max = fabsf(d) > s->max ? fabsf(d) : s->max;
+}
+
+static void error(struct bulk_error *s, const float *x, const float *y, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		add_error(s, i % BULK_LANES, x[i], y[i]);
+		s->yy[i % BULK_LANES] += (double)y[i] * (double)y[i];
+	}
+}
+
+static void error_codes(struct bulk_error *s, const float *x, const int8_t *q, size_t n,
+                        float scale)
+{
+	uint64_t nonzero = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		add_error(s, i % BULK_LANES, x[i], (float)q[i] * scale);
+		nonzero += q[i] != 0;
+	}
+	s->yy[0] += (double)nonzero * ((double)scale * (double)scale);
+}
+
+static void count(const int8_t *q, size_t n, struct bulk_count *c)
+{
+	uint64_t plus = 0, minus = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		plus += q[i] > 0;
+		minus += q[i] < 0;
+	}
+	c->plus += plus;
+	c->minus += minus;
+}
+
+static void round_codes(int8_t *q, const float *x, size_t n, float inverse, float scale,
+                        struct bulk_error *s, struct bulk_count *c)
 {
 	/* Of the numbers that round to 0, +-0.5 are the largest: a tie goes to the even one. */
 	for (size_t i = 0; i < n; i++) {
@@ -58,44 +100,8 @@ static void round_codes(int8_t *q, const float *x, size_t n, float inverse)
 
 		q[i] = (int8_t)((z > 0.5f) - (z < -0.5f));
 	}
-}
-
-static void add_error(struct bulk_error *s, size_t i, float x, float y)
-{
-	size_t lane = i % BULK_LANES;
-	float d = fabsf(x - y);
-	double dx = (double)x, dy = (double)y, dd = dx - dy;
-
-	s->xx[lane] += dx * dx;
-	s->xy[lane] += dx * dy;
-	s->yy[lane] += dy * dy;
-	s->dd[lane] += dd * dd;
-	s->max = d > s->max ? d : s->max;
-}
-
-static void error(struct bulk_error *s, const float *x, const float *y, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		add_error(s, i, x[i], y[i]);
-}
-
-static void error_codes(struct bulk_error *s, const float *x, const int8_t *q, size_t n,
-                        float scale)
-{
-	for (size_t i = 0; i < n; i++)
-		add_error(s, i, x[i], (float)q[i] * scale);
-}
-
-static void count(const int8_t *q, size_t n, uint64_t *plus, uint64_t *minus)
-{
-	uint64_t p = 0, m = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		p += q[i] > 0;
-		m += q[i] < 0;
-	}
-	*plus += p;
-	*minus += m;
+	error_codes(s, x, q, n, scale);
+	count(q, n, c);
 }
 
 static void pack_i2s(uint8_t *y, const int8_t *q, size_t blocks)
