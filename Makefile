@@ -69,7 +69,7 @@ FLAGS_neon = -O3 -march=armv8.2-a+dotprod+fp16
 PROGRAMS := $(patsubst cmd/%.c,$(BUILD)/%,$(wildcard cmd/*.c))
 LIB_SRC := $(wildcard lib/*.c kernels/*.c) $(foreach s,$(KERNEL_SETS),$(wildcard kernels/$(s)/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
-UNITS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit_*.c tests/kernels.c tests/gen_*.c))
+UNITS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit_*.c tests/kernels.c tests/gen_*.c tests/leak_shown.c))
 MAN := $(wildcard man/*.[1-8])
 
 all: $(PROGRAMS)

@@ -1,12 +1,11 @@
 #include "mem.h"
 
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "pool_impl.h"
+#include "track.h"
 
 /*
  * A block's note: a = live mark, tag, bytes asked for.  A free block's note links it, and an
@@ -94,15 +93,20 @@ uint64_t mem_peak(enum mem_tag tag)
 
 static uint64_t attempts, fail_at;
 
-/* Not 0 when blocks must go the long way: an allocation is to fail. */
-static int special;
+/* Whether blocks must go the long way: an allocation is to fail, or events are recorded. */
+static bool special;
+
+void mem_special(void)
+{
+	special = fail_at || track_on();
+	pool_easy = &pool_nobody;
+}
 
 void mem_fail_at(uint64_t n)
 {
 	__atomic_store_n(&attempts, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&fail_at, n, __ATOMIC_RELAXED);
-	special = n != 0;
-	pool_easy = &pool_nobody;
+	mem_special();
 }
 
 uint64_t mem_attempts(void)
@@ -132,14 +136,6 @@ static int no_memory(enum mem_tag tag, size_t bytes, struct err *e)
 	return err_set(e, ERR_TROUBLE, "no memory for %zu bytes (%s)", bytes, mem_tag_name(tag));
 }
 
-/* The program's own books are wrong: it is stopped like by a failed assertion.  Where the signal is
- * handled, the block is left alone. */
-static void misuse(const void *p, const char *what)
-{
-	dprintf(STDERR_FILENO, "mem: %p: %s\n", p, what);
-	raise(SIGABRT);
-}
-
 static inline void stamp(struct heap *h, struct note *n, enum mem_tag tag, size_t bytes)
 {
 	n->a = (LIVE >> TAG_SHIFT | tag) << TAG_SHIFT | bytes;
@@ -149,6 +145,24 @@ static inline void stamp(struct heap *h, struct note *n, enum mem_tag tag, size_
 static inline enum mem_tag tag_of(uint64_t a)
 {
 	return (enum mem_tag)(a >> TAG_SHIFT & 0x7f);
+}
+
+size_t mem_note_bytes(uint64_t a)
+{
+	return a & BYTES;
+}
+
+enum mem_tag mem_note_tag(uint64_t a)
+{
+	return tag_of(a);
+}
+
+/* The program's own books are wrong: it is stopped like by a failed assertion.  Where the signal is
+ * handled, the block is left alone. */
+static void misuse(const void *p, const char *what, uint64_t note, const void *frame)
+{
+	track_blame(p, what, note, frame);
+	raise(SIGABRT);
 }
 
 #ifdef ANNOUNCE_ASAN
@@ -202,13 +216,9 @@ static inline bool block_known(const void *p)
 
 #endif
 
-static __attribute__((noinline)) void *take(enum mem_tag tag, size_t bytes, bool *zero,
-                                            struct err *e)
+/* frame: of the function that the program called. */
+static void *take(enum mem_tag tag, size_t bytes, bool *zero, const void *frame, struct err *e)
 {
-	bool unused;
-
-	if (!zero)
-		zero = &unused;
 	struct heap *h = pool_heap(&pool_first);
 	void *p = h && bytes < PTRDIFF_MAX && !mem_fails() ? block_take(bytes, zero) : NULL;
 
@@ -216,10 +226,31 @@ static __attribute__((noinline)) void *take(enum mem_tag tag, size_t bytes, bool
 		no_memory(tag, bytes, e);
 		return NULL;
 	}
-	stamp(h, block_note(p), tag, bytes);
+	struct note *n = block_note(p);
+	stamp(h, n, tag, bytes);
+	n->b = 0;
+	if (track_on()) {
+		n->b = track_born(h, frame);
+		track_event(p, bytes, n->b);
+	}
 	if (!(special | announce_on))
 		pool_easy = h;
 	return p;
+}
+
+/* The frame of the function in which this is used stands for its caller's, mem_alloc or mem_free,
+ * when that jumped here; else the caller has a frame of its own. */
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_THREAD__)
+#define TAIL_FRAME __builtin_frame_address(0)
+#else
+#define TAIL_FRAME (*(void **)__builtin_frame_address(0))
+#endif
+
+static __attribute__((noinline)) void *alloc_slow(enum mem_tag tag, size_t bytes, struct err *e)
+{
+	bool zero;
+
+	return take(tag, bytes, &zero, TAIL_FRAME, e);
 }
 
 static inline void *pop(struct heap *h, unsigned class, enum mem_tag tag, size_t bytes)
@@ -232,15 +263,19 @@ static inline void *pop(struct heap *h, unsigned class, enum mem_tag tag, size_t
 	return n + 1;
 }
 
+/* A block from the calling thread's lists, or NULL. */
+static inline void *quick(enum mem_tag tag, size_t bytes)
+{
+	if (__builtin_expect(bytes <= POOL_TABLE, 1))
+		return pop(pool_easy, pool_table[(bytes + 15) / 16], tag, bytes);
+	return bytes <= POOL_SMALL ? pop(pool_easy, pool_class(bytes), tag, bytes) : NULL;
+}
+
 void *mem_alloc(enum mem_tag tag, size_t bytes, struct err *e)
 {
-	void *p = NULL;
+	void *p = quick(tag, bytes);
 
-	if (__builtin_expect(bytes <= POOL_TABLE, 1))
-		p = pop(pool_easy, pool_table[(bytes + 15) / 16], tag, bytes);
-	else if (bytes <= POOL_SMALL)
-		p = pop(pool_easy, pool_class(bytes), tag, bytes);
-	return __builtin_expect(p != NULL, 1) ? p : take(tag, bytes, NULL, e);
+	return __builtin_expect(p != NULL, 1) ? p : alloc_slow(tag, bytes, e);
 }
 
 void *mem_calloc(enum mem_tag tag, size_t n, size_t size, struct err *e)
@@ -252,44 +287,56 @@ void *mem_calloc(enum mem_tag tag, size_t n, size_t size, struct err *e)
 		no_memory(tag, SIZE_MAX, e);
 		return NULL;
 	}
-	void *p = bytes <= POOL_SMALL ? mem_alloc(tag, bytes, e) : take(tag, bytes, &zero, e);
+	void *p = quick(tag, bytes);
+	if (!p)
+		p = take(tag, bytes, &zero, __builtin_frame_address(0), e);
 	if (p && !zero)
 		memset(p, 0, bytes);
 	return p;
 }
 
-static void give(void *p, struct note *n)
+static void give(void *p, struct note *n, const void *frame)
 {
 	struct heap *h = pool_heap(&pool_first);
 
 	/* Without memory for a heap the sums are off, and that is the least of the troubles. */
-	if (h)
+	if (h) {
 		count_out(h, tag_of(n->a), n->a & BYTES);
+		if (track_on()) {
+			n->b = track_died(h, n->b, frame);
+			track_event(p, 0, n->b);
+		}
+	}
 	n->a = 0;
 	block_give(p);
 }
 
-/* The long way of mem_free, and its complaints. */
-static __attribute__((noinline)) void free_slow(void *p)
+/* Ends p, not NULL, in the name of the function with this frame. */
+static void end(void *p, const void *frame)
 {
-	if (!p)
-		return;
 	if (!block_known(p)) {
-		misuse(p, "ended, but not a block of this program's");
+		misuse(p, "ended, but not a block of this program's", 0, frame);
 		return;
 	}
 	struct note *n = block_note(p);
 	if (n->a < LIVE)
-		misuse(p, "ended twice, or not the start of a block");
+		misuse(p, "ended twice, or not the start of a block", n->b, frame);
 	else
-		give(p, n);
+		give(p, n, frame);
+}
+
+static __attribute__((noinline)) void free_slow(void *p)
+{
+	if (p)
+		end(p, TAIL_FRAME);
 }
 
 void mem_free(void *p)
 {
 #ifndef ANNOUNCE_ASAN
-	if (__builtin_expect(p != NULL, 1)) {
-		struct heap *h = pool_easy;
+	struct heap *h = pool_easy;
+
+	if (__builtin_expect(p && h != &pool_nobody, 1)) {
 		struct span *s = span_of(p);
 		struct note *n = (struct note *)p - 1;
 
@@ -325,18 +372,24 @@ void *mem_realloc(enum mem_tag tag, void *p, size_t n, size_t size, struct err *
 		return p;
 	}
 #endif
-	void *q = mem_alloc(tag, bytes, e);
+	void *q = quick(tag, bytes);
+	bool zero;
+	if (!q)
+		q = take(tag, bytes, &zero, __builtin_frame_address(0), e);
 	if (!q)
 		return NULL;
 	memcpy(q, p, bytes < old ? bytes : old);
-	mem_free(p);
+	end(p, __builtin_frame_address(0));
 	return q;
 }
 
 char *mem_strndup(enum mem_tag tag, const char *s, size_t n, struct err *e)
 {
-	char *p = mem_alloc(tag, n + 1, e);
+	bool zero;
+	char *p = n < PTRDIFF_MAX ? quick(tag, n + 1) : NULL;
 
+	if (!p)
+		p = take(tag, n + 1, &zero, __builtin_frame_address(0), e);
 	if (p) {
 		memcpy(p, s, n);
 		p[n] = 0;

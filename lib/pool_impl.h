@@ -44,6 +44,7 @@ struct heap {
 	struct pool *pool;
 	struct heap *next;                              /* all of the pool */
 	int trim;                                       /* asked for by another thread */
+	struct track *track;                            /* of track.c */
 	struct note *away __attribute__((aligned(64))); /* blocks ended by other threads */
 	struct span *span[POOL_CLASSES] __attribute__((aligned(64))); /* with room; never NULL */
 };

@@ -1,0 +1,22 @@
+/*
+ * Names of this process's own code addresses: function, file and line, by libdw, which is opened
+ * when the first name is asked for; without it, module and offset.
+ */
+#ifndef CALLSITE_H
+#define CALLSITE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Frames kept of a stack. */
+#define CALLSITE_DEPTH 12
+
+/* "function (file.c:12)" or "module+0x1234" of the call that returns to pc; returns out. */
+const char *callsite_name(char *out, size_t cap, uint64_t pc);
+
+/* The return addresses from frame (a frame pointer: __builtin_frame_address(0)) outwards, at most
+ * CALLSITE_DEPTH; how many.  Stops at the first frame that is not plausible, which is where code
+ * without frame pointers, or loaded after the start, called. */
+unsigned callsite_walk(const void *frame, uint64_t pc[CALLSITE_DEPTH]);
+
+#endif

@@ -1,0 +1,379 @@
+#include "track.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "pool_impl.h"
+#include "spin.h"
+
+/*
+ * A stack is found by its hash: first in the heap's own cache (direct-mapped, no lock), then in
+ * the table of all.  Births and deaths are counted per heap, so that threads share no line.
+ */
+#define CACHE      1024
+#define INDEX      (TRACK_SITES * 2)
+#define PC_BYTES   6 /* of an address; the rest is its sign */
+#define SITE_SHIFT 32
+
+struct site {
+	uint64_t hash;
+	uint32_t frames; /* offset in the bytes of all frames */
+	uint32_t depth;
+};
+
+/* Of one heap; zeroed by the system, pages that are not used are never there. */
+struct track {
+	struct {
+		uint64_t hash;
+		uint32_t id;
+	} cache[CACHE];
+	uint32_t births[TRACK_SITES], deaths[TRACK_SITES];
+};
+
+static struct {
+	struct site site[TRACK_SITES];
+	uint32_t index[INDEX]; /* by hash: site, 0 is empty */
+	uint8_t frames[TRACK_SITES * CALLSITE_DEPTH * PC_BYTES];
+	uint32_t sites, used; /* in use of site (0 included) and frames */
+	int lock;
+} * all;
+
+static enum track_level level;
+
+static struct {
+	int fd;
+	int lock;
+	size_t n;
+	uint32_t start;
+	struct track_event event[4096];
+} * trace;
+
+static void *zeros(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+	               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static uint32_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint32_t)(t.tv_sec * 1000 + t.tv_nsec / 1000000);
+}
+
+/* ---- sites ---- */
+
+static uint64_t hash_of(const uint64_t *pc, unsigned n)
+{
+	uint64_t h = n;
+
+	for (unsigned i = 0; i < n; i++)
+		h = (h ^ pc[i]) * 0x9e3779b97f4a7c15u, h ^= h >> 29;
+	return h | 1;
+}
+
+/* The site with this hash, made if it is new; 0 when the table is full. */
+static uint32_t site_find(uint64_t hash, const uint64_t *pc, unsigned n)
+{
+	uint32_t i = (uint32_t)(hash >> 40) % INDEX, id;
+
+	spin_lock(&all->lock);
+	while ((id = all->index[i]) && all->site[id].hash != hash)
+		i = (i + 1) % INDEX;
+	if (!id && all->sites < TRACK_SITES) {
+		id = all->sites++;
+		all->site[id] = (struct site){hash, all->used, n};
+		for (unsigned k = 0; k < n; k++, all->used += PC_BYTES)
+			memcpy(all->frames + all->used, &pc[k], PC_BYTES);
+		all->index[i] = id;
+	}
+	spin_unlock(&all->lock);
+	return id;
+}
+
+static struct track *track_of(struct heap *h)
+{
+	if (!h->track)
+		h->track = zeros(sizeof(struct track));
+	return h->track;
+}
+
+static uint32_t site_of(struct track *t, const uint64_t *pc, unsigned n)
+{
+	uint64_t hash = hash_of(pc, n);
+	unsigned i = (hash >> 8) % CACHE;
+
+	if (t && t->cache[i].hash == hash)
+		return t->cache[i].id;
+	uint32_t id = site_find(hash, pc, n);
+	if (t) {
+		t->cache[i].hash = hash;
+		t->cache[i].id = id;
+	}
+	return id;
+}
+
+/* ---- events ---- */
+
+bool track_on(void)
+{
+	return level != TRACK_BASIC;
+}
+
+enum track_level track_level(void)
+{
+	return level;
+}
+
+static uint64_t caller_of(const void *frame)
+{
+	return ((const uint64_t *)frame)[1];
+}
+
+uint64_t track_born(struct heap *h, const void *frame)
+{
+	uint64_t pc[CALLSITE_DEPTH] = {caller_of(frame)};
+	struct track *t = track_of(h);
+
+	if (level == TRACK_STANDARD)
+		return (uint64_t)site_of(t, pc, 1) << SITE_SHIFT;
+	unsigned n = callsite_walk(frame, pc);
+	uint32_t id = site_of(t, pc, n ? n : 1);
+	if (t)
+		t->births[id]++;
+	return (uint64_t)id << SITE_SHIFT | now_ms();
+}
+
+uint64_t track_died(struct heap *h, uint64_t born, const void *frame)
+{
+	uint64_t pc = caller_of(frame);
+	struct track *t = track_of(h);
+	uint32_t id = (uint32_t)(born >> SITE_SHIFT);
+
+	if (level == TRACK_DETAILED && t)
+		t->deaths[id]++;
+	return (uint64_t)id << SITE_SHIFT | site_of(t, &pc, 1);
+}
+
+static void trace_flush(void)
+{
+	const char *p = (const char *)trace->event;
+	size_t n = trace->n * sizeof trace->event[0];
+
+	while (n) {
+		ssize_t w = write(trace->fd, p, n);
+
+		if (w < 0 && errno != EINTR)
+			break;
+		if (w > 0) {
+			p += w;
+			n -= (size_t)w;
+		}
+	}
+	trace->n = 0;
+}
+
+void track_event(const void *p, size_t bytes, uint64_t note)
+{
+	if (!trace)
+		return;
+	spin_lock(&trace->lock);
+	if (trace->n == sizeof trace->event / sizeof trace->event[0])
+		trace_flush();
+	trace->event[trace->n++] = (struct track_event){
+	    (uintptr_t)p, bytes, (uint32_t)(note >> SITE_SHIFT), now_ms() - trace->start};
+	spin_unlock(&trace->lock);
+}
+
+int track_trace(const char *path, struct err *e)
+{
+	if (trace) {
+		trace_flush();
+		close(trace->fd);
+		munmap(trace, sizeof *trace);
+		trace = NULL;
+	}
+	if (!path)
+		return 0;
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	if (fd < 0)
+		return err_sys(e, "%s: cannot write", path);
+	trace = zeros(sizeof *trace);
+	if (!trace) {
+		close(fd);
+		return err_set(e, ERR_TROUBLE, "%s: no memory for a trace", path);
+	}
+	trace->fd = fd;
+	trace->start = now_ms();
+	return 0;
+}
+
+void track_start(enum track_level l)
+{
+	if (l != TRACK_BASIC && !all) {
+		all = zeros(sizeof *all);
+		if (!all)
+			return;
+		all->sites = 1;
+	}
+	level = l;
+	mem_special();
+}
+
+__attribute__((constructor)) static void configure(void)
+{
+	const char *l = getenv("BITNET_MEM_TRACK"), *path = getenv("BITNET_MEM_TRACE");
+
+	if (l && strcmp(l, "standard") == 0)
+		track_start(TRACK_STANDARD);
+	else if (l && strcmp(l, "detailed") == 0)
+		track_start(TRACK_DETAILED);
+	if (level != TRACK_BASIC && path && *path)
+		track_trace(path, NULL);
+}
+
+__attribute__((destructor)) static void finish(void)
+{
+	track_trace(NULL, NULL);
+}
+
+/* ---- reading ---- */
+
+static void site_fill(struct track_site *s, uint32_t id)
+{
+	const struct site *from = &all->site[id];
+
+	s->id = id;
+	s->depth = from->depth;
+	for (unsigned i = 0; i < from->depth; i++)
+		memcpy(&s->pc[i], all->frames + from->frames + i * PC_BYTES, PC_BYTES);
+	for (struct heap *h = pool_heaps(&pool_first); h; h = h->next)
+		if (h->track) {
+			s->births += h->track->births[id];
+			s->deaths += h->track->deaths[id];
+		}
+}
+
+struct count {
+	struct track_site *site;
+	uint32_t n, now;
+};
+
+static void count_block(void *arg, void *block, struct note *n)
+{
+	const struct count *c = arg;
+	uint32_t id = (uint32_t)(n->b >> SITE_SHIFT);
+	uint64_t bytes = mem_note_bytes(n->a);
+	struct track_site *s = &c->site[id < c->n ? id : 0];
+
+	(void)block;
+	s->blocks++;
+	s->bytes += bytes;
+	s->tag = mem_note_tag(n->a);
+	if (bytes > s->most)
+		s->most = bytes;
+	if (bytes < s->least || s->blocks == 1)
+		s->least = bytes;
+	if (level == TRACK_DETAILED && id && c->now - (uint32_t)n->b > s->oldest_ms)
+		s->oldest_ms = c->now - (uint32_t)n->b;
+}
+
+static int larger(const void *a, const void *b)
+{
+	const struct track_site *x = a, *y = b;
+
+	if (x->bytes != y->bytes)
+		return x->bytes < y->bytes ? 1 : -1;
+	return x->id < y->id ? -1 : x->id > y->id;
+}
+
+int track_sites(bool ever, void (*fn)(void *arg, const struct track_site *s), void *arg,
+                struct err *e)
+{
+	if (!all)
+		return 0;
+	uint32_t n = __atomic_load_n(&all->sites, __ATOMIC_RELAXED);
+	struct count c = {zeros(n * sizeof *c.site), n, now_ms()};
+	if (!c.site)
+		return err_set(e, ERR_TROUBLE, "no memory for a list of %u sites", n);
+	pool_walk(&pool_first, count_block, &c);
+	for (uint32_t i = 0; i < n; i++)
+		site_fill(&c.site[i], i);
+	qsort(c.site, n, sizeof *c.site, larger);
+	for (uint32_t i = 0; i < n; i++)
+		if (c.site[i].blocks || (ever && c.site[i].births))
+			fn(arg, &c.site[i]);
+	munmap(c.site, n * sizeof *c.site);
+	return 0;
+}
+
+struct report {
+	FILE *out;
+	size_t n, max;
+};
+
+static void report_site(void *arg, const struct track_site *s)
+{
+	struct report *r = arg;
+	char name[256];
+
+	if (r->max && r->n >= r->max)
+		return;
+	r->n++;
+	fprintf(r->out, "%llu bytes in %llu block%s (%s)", (unsigned long long)s->bytes,
+	        (unsigned long long)s->blocks, s->blocks == 1 ? "" : "s", mem_tag_name(s->tag));
+	if (s->births)
+		fprintf(r->out, ", %llu taken, %llu ended, oldest %.1f s",
+		        (unsigned long long)s->births, (unsigned long long)s->deaths,
+		        (double)s->oldest_ms / 1000);
+	fprintf(r->out, "\n");
+	if (!s->id)
+		fprintf(r->out, "    not recorded\n");
+	for (unsigned i = 0; i < s->depth; i++)
+		fprintf(r->out, "    %s\n", callsite_name(name, sizeof name, s->pc[i]));
+}
+
+size_t track_report(FILE *out, size_t max, struct err *e)
+{
+	struct report r = {out, 0, max};
+
+	return track_sites(false, report_site, &r, e) ? 0 : r.n;
+}
+
+size_t track_bytes(void)
+{
+	size_t n = all ? all->sites * (sizeof(struct site) + 2 * sizeof(uint32_t)) + all->used : 0;
+
+	for (struct heap *h = pool_heaps(&pool_first); h && all; h = h->next)
+		if (h->track)
+			n += sizeof h->track->cache + all->sites * 2 * sizeof(uint32_t);
+	return n;
+}
+
+void track_blame(const void *p, const char *what, uint64_t note, const void *frame)
+{
+	char name[256];
+	uint32_t site[2] = {(uint32_t)(note >> SITE_SHIFT), (uint32_t)note};
+	static const char *const role[2] = {"taken", "ended"};
+
+	dprintf(STDERR_FILENO, "mem: %p: %s\n", p, what);
+	dprintf(STDERR_FILENO, "mem:   now at %s\n",
+	        callsite_name(name, sizeof name, caller_of(frame)));
+	for (int i = 0; i < 2 && all && note; i++) {
+		struct track_site s = {0};
+
+		if (!site[i] || site[i] >= all->sites)
+			continue;
+		site_fill(&s, site[i]);
+		dprintf(STDERR_FILENO, "mem:   %s at %s\n", role[i],
+		        callsite_name(name, sizeof name, s.pc[0]));
+	}
+}

@@ -1,0 +1,93 @@
+/*
+ * Who holds the blocks of mem.h: a ledger whose entries are the notes of the blocks themselves.
+ *
+ *	level      kept                                          read by
+ *	basic      bytes and peak per tag                        mem_live, mem_peak
+ *	standard   + the site (return address) of each block     track_sites, track_report
+ *	detailed   + the whole stack, age, births and deaths     the same, pattern.h
+ *
+ * Chosen by $BITNET_MEM_TRACK before the program starts.  At standard and above, ending a block
+ * twice or ending a foreign pointer is reported with the sites of its allocation and end.
+ * $BITNET_MEM_TRACE names a file that each event is written to (struct track_event), at any of
+ * these two levels.  "none" is basic: its counters cost less than asking whether they are wanted.
+ */
+#ifndef TRACK_H
+#define TRACK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "callsite.h"
+#include "mem.h"
+
+enum track_level { TRACK_BASIC = 0, TRACK_STANDARD, TRACK_DETAILED };
+
+/* Sites of a process; blocks of further ones are site 0, "not recorded". */
+#define TRACK_SITES 32768
+
+struct track_site {
+	uint32_t id;
+	unsigned depth;              /* of the stack */
+	uint64_t pc[CALLSITE_DEPTH]; /* return addresses, innermost first */
+	uint64_t births, deaths;     /* blocks; 0 below detailed */
+	uint64_t blocks, bytes;      /* live */
+	uint64_t least, most;        /* bytes of the smallest and the largest live block */
+	uint64_t oldest_ms;          /* age of the oldest live block; 0 below detailed */
+	enum mem_tag tag;            /* of the last live block seen */
+};
+
+/* One event in the file of $BITNET_MEM_TRACE. */
+struct track_event {
+	uint64_t address;
+	uint64_t bytes; /* 0: the block ends */
+	uint32_t site;
+	uint32_t ms; /* since the first event */
+};
+
+/* The level at work. */
+enum track_level track_level(void);
+
+/* Sets it; call before other threads allocate.  Blocks taken earlier belong to site 0. */
+void track_start(enum track_level level);
+
+/* Writes each event to the file from now on; NULL ends it.  Status 2 when it cannot be opened. */
+int track_trace(const char *path, struct err *e);
+
+/* Calls fn for each site with live blocks (all sites with births, when ever is set), largest
+ * first.  Exact while no other thread allocates.  Status 2: no memory for the list. */
+int track_sites(bool ever, void (*fn)(void *arg, const struct track_site *s), void *arg,
+                struct err *e);
+
+/* Writes live blocks by site, with names, at most max sites (0: all); the number of sites. */
+size_t track_report(FILE *out, size_t max, struct err *e);
+
+/* Bytes of the ledger's own tables. */
+size_t track_bytes(void);
+
+/* For mem.c: */
+
+struct heap;
+
+/* Whether events must be recorded. */
+bool track_on(void);
+
+/* note.b of a block that is taken now by the function with this frame address. */
+uint64_t track_born(struct heap *h, const void *frame);
+
+/* note.b of a block that ends now; born is what it was. */
+uint64_t track_died(struct heap *h, uint64_t born, const void *frame);
+
+/* Writes the event to the trace, if there is one. */
+void track_event(const void *p, size_t bytes, uint64_t note);
+
+/* Says on standard error what is wrong with the block p, where it was taken and ended (note: its
+ * note.b, or 0), and where it is seen. */
+void track_blame(const void *p, const char *what, uint64_t note, const void *frame);
+
+/* Of mem.c: the parts of note.a, and taking up that the level or a failure has changed. */
+size_t mem_note_bytes(uint64_t a);
+enum mem_tag mem_note_tag(uint64_t a);
+void mem_special(void);
+
+#endif
