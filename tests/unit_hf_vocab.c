@@ -309,6 +309,8 @@ static void contradictions_are_refused(void)
 	put("tokenizer.json", "{\"model\":{\"type\":\"Unigram\"}}");
 	refuse(9, ERR_TROUBLE,
 	       "tokenizer.json: model.type: 'Unigram' is not supported (supported: BPE)");
+	put("tokenizer.json", "{\"model\":{\"vocab\":{},\"merges\":1}}");
+	refuse(9, ERR_TROUBLE, "tokenizer.json: model.merges: missing, or not an array");
 	put("tokenizer.json", "{}");
 	refuse(9, ERR_TROUBLE, "tokenizer.json: model: missing, or not an object");
 	put("tokenizer.json", "{");
