@@ -35,8 +35,8 @@ static void compare(const char *text, size_t n)
 static void texts_of_all_kinds(void)
 {
 	static const char *const text[] = {
-	    "{\"a\":[1,{\"l\":[]}],\"m\":{\"k\":\"]}\\\"\",\"l\":[\"a "
-	    "b\",[\"c\",\"d\"],{},1,-2.5e3,true,null,\"\\u0041\\\\\"]},\"z\":{}}",
+	    "{\"a\":[1,{\"l\":[]}],\"m\":{\"k\":\"]}\\\"\",\"l\":[\"a\",[\"c\",\"d\"]]},\"z\":{}}",
+	    "{\"m\":{\"l\":[{},1,-2.5e3,true,null,\"\\u0041\\\\\"]}}",
 	    " { \"m\" : { \"l\" : [ ] } } ",
 	    "{\"m\":{\"l\":[1]}}",
 	    "{\"m\":{\"l\":[1 ,2]}}",
@@ -56,6 +56,7 @@ static void texts_of_all_kinds(void)
 	    "{\"m\":{\"l\":[,1]}}",
 	    "{\"m\":{\"l\":[1 2]}}",
 	    "{\"m\":{\"l\":[1}}",
+	    "{\"m\":{\"l\":[1}}}",
 	    "{\"m\":{\"l\":[1]]}}",
 	    "{\"m\":{\"l\":[1],\"l\":[2]}}",
 	    "{\"m\":{\"l\":[\"a]}}",
@@ -79,8 +80,8 @@ static void texts_of_all_kinds(void)
 /* Random edits of a good text, most of which break it. */
 static void texts_with_faults(void)
 {
-	static const char good[] = "{\"a\":[1,\"]\"],\"m\":{\"k\":{\"l\":[0]},\"l\":[\"a "
-	                           "b\",[\"c\",\"d\"],{\"x\":[]}]},\"z\":2}";
+	static const char good[] =
+	    "{\"a\":[1,\"]\"],\"m\":{\"k\":{\"l\":[0]},\"l\":[\"a\",[\"c\"],{\"x\":[]}]},\"z\":2}";
 	static const char put[] = "{}[],:\"\\ a1m\n";
 	char text[sizeof good];
 	unsigned state = 1;
@@ -103,10 +104,10 @@ static void deep_texts(void)
 	char *text = malloc(n + 16);
 
 	memset(text, '[', n);
-	memcpy(text, "{\"m\":{\"l\":[", 11);
+	text[sprintf(text, "{\"m\":{\"l\":[")] = '[';
 	compare(text, n);
 	memset(text + n / 2, ']', n - n / 2);
-	memcpy(text + n - 2, "}}", 2);
+	text[n - 2] = text[n - 1] = '}';
 	compare(text, n);
 	free(text);
 }
