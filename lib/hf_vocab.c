@@ -308,7 +308,7 @@ int hf_vocab_write(const struct hf_vocab *v, struct gguf_write *w, struct err *e
 	    gguf_write_strs(w, KEY "tokens", v->tokens, v->n, e) ||
 	    (v->scores && gguf_write_numbers(w, KEY "scores", GGUF_F32, 1, v->scores, v->n, e)) ||
 	    gguf_write_numbers(w, KEY "token_type", GGUF_I32, 1, v->types, v->n, e) ||
-	    (v->n_merges && gguf_write_strs(w, KEY "merges", v->merges, v->n_merges, e)) ||
+	    (!v->scores && gguf_write_strs(w, KEY "merges", v->merges, v->n_merges, e)) ||
 	    write_ids(v, w, e) || write_flags(v, w, e))
 		return -1;
 	return v->chat_template.n ? gguf_write_str(w, "tokenizer.chat_template", v->chat_template.p,
