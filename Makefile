@@ -55,14 +55,13 @@ ALL_LDFLAGS = $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
 # Each instruction set is compiled with its own flags and chosen at run time.
 KERNEL_SETS = scalar
 ifneq ($(filter x86_64 amd64,$(ARCH)),)
-KERNEL_SETS += avx2 avxvnni avx512 amx
+KERNEL_SETS += avx2 avx512 amx
 endif
 ifneq ($(filter aarch64 arm64,$(ARCH)),)
 KERNEL_SETS += neon
 endif
 # Tiles of registers are written as loops, which -O3 unrolls.
 FLAGS_avx2 = -O3 -mavx2 -mfma -mf16c
-FLAGS_avxvnni = $(FLAGS_avx2) -mavxvnni
 FLAGS_avx512 = $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mgfni
 FLAGS_amx = $(FLAGS_avx512) -mamx-tile -mamx-int8
 FLAGS_neon = -O3 -march=armv8.2-a+dotprod+fp16
@@ -73,7 +72,7 @@ LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 UNITS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit_*.c tests/kernels.c tests/gen_*.c tests/leak_shown.c))
 MAN := $(wildcard man/*.[1-8])
 
-all: $(PROGRAMS)
+all: $(PROGRAMS) $(BUILD)/libbitnet-ledger.so
 
 $(BUILD)/libcommon.a: $(LIB_OBJ)
 	@rm -f $@
@@ -95,9 +94,22 @@ $(BUILD)/prefix: always
 $(BUILD)/bitnet-%: $(BUILD)/obj/cmd/bitnet-%.o $(BUILD)/libcommon.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# Only its reports need names of code addresses.
+$(BUILD)/bitnet-leakcheck: LDLIBS += -ldw
+
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# The ledger that bitnet-leakcheck preloads into commands: it stands alone, shows only what it
+# stands in for, and its dlsym is in assembler.
+LEDGER_OBJ := $(patsubst %,$(BUILD)/obj/%.o,$(basename $(wildcard lib/preload/*.c lib/preload/dlsym_$(ARCH).S)))
+$(BUILD)/obj/lib/preload/%.o: SET_FLAGS = -O2 -fPIC -fvisibility=hidden -fno-builtin-malloc -fexceptions -fno-sanitize=all
+$(BUILD)/obj/lib/preload/%.o: lib/preload/%.S
+	@mkdir -p $(@D)
+	$(CC) -c -o $@ $<
+$(BUILD)/libbitnet-ledger.so: $(LEDGER_OBJ)
+	$(CC) $(LDFLAGS) -shared -static-libgcc -Wl,--exclude-libs,ALL -Wl,-z,now -o $@ $^ -ldl -lpthread
 
 # Fuzz targets: the library once more, by a compiler that has libFuzzer; none where there is no such.
 FUZZ_CC ?= clang

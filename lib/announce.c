@@ -54,15 +54,12 @@ void announce_closed(void *p, size_t n)
 	VALGRIND_MAKE_MEM_NOACCESS(p, n);
 }
 
-void announce_open(void *p, size_t n, bool defined)
+void announce_open(void *p, size_t n)
 {
 	if (!announce_on)
 		return;
 	ASAN_UNPOISON_MEMORY_REGION(p, n);
-	if (defined)
-		VALGRIND_MAKE_MEM_DEFINED(p, n);
-	else
-		VALGRIND_MAKE_MEM_UNDEFINED(p, n);
+	VALGRIND_MAKE_MEM_UNDEFINED(p, n);
 }
 
 void announce_mapped(void *p, size_t own, size_t n)
@@ -79,7 +76,7 @@ void announce_unmapped(void *p, size_t own, size_t n)
 {
 	if (!announce_on)
 		return;
-	announce_open((char *)p + own, n - own, true);
+	announce_open((char *)p + own, n - own);
 	__lsan_unregister_root_region((char *)p + own, n - own);
 }
 

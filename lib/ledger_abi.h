@@ -25,10 +25,11 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#define LEDGER_ENV     "BITNET_LEDGER"       /* path of the shared file, set by bitnet-leakcheck */
-#define LEDGER_STEP_FD "BITNET_LEAKCHECK_FD" /* descriptor for lines "step", "mark NAME", "error"  \
-	                                      */
-#define LEDGER_MAGIC   0x31726567646c7462u   /* "btldger1" */
+#define LEDGER_ENV "BITNET_LEDGER" /* path of the shared file, set by bitnet-leakcheck */
+#define LEDGER_STEP_FD                                                                             \
+	"BITNET_LEAKCHECK_FD"              /* descriptor for lines "step", "mark NAME", "error"    \
+	                                    */
+#define LEDGER_MAGIC   0x31726567646c7462u /* "btldger1" */
 #define LEDGER_VERSION 1u
 
 /* What a site's blocks are.  Totals are kept by kind: a pool's blocks lie inside its maps. */
@@ -79,7 +80,8 @@ static inline const struct ledger_api *ledger_api_find(void)
 /* ---- shared memory ---- */
 
 #define LEDGER_SLOTS   128   /* processes at one time */
-#define LEDGER_SITES   16384 /* distinct stacks of one process; id 0 is "dropped" */
+#define LEDGER_SITES   16384 /* distinct stacks of one process; id 0: see struct ledger_count */
+#define LEDGER_INDEX   32768 /* places of the table that finds a site by its hash */
 #define LEDGER_FRAMES  24    /* return addresses kept of a stack */
 #define LEDGER_STRIPES 16    /* sets of counters: one per thread, the last is shared */
 #define LEDGER_CACHES  32    /* threads that have a cache of stacks at one time */
@@ -88,6 +90,7 @@ static inline const struct ledger_api *ledger_api_find(void)
 #define LEDGER_PATH    232
 #define LEDGER_FDS     65536
 #define LEDGER_MAPS    16384
+#define LEDGER_RUN     64 /* buckets in a row that one byte tells about */
 
 enum ledger_level {
 	LEDGER_OFF = 0,
@@ -119,6 +122,7 @@ struct ledger_control { /* written by the tool, but for the lines marked (p) */
 	uint32_t acked;         /* lines that the tool has dealt with; a futex */
 	uint32_t line_buffered; /* the command's standard output is read by lines */
 	int32_t tool;           /* PID of the tool */
+	uint32_t claims;        /* (p) slots that were ever claimed */
 	uint32_t no_slot;       /* (p) processes that found no free slot */
 };
 #define LEDGER_WAIT_MS 200
@@ -142,13 +146,21 @@ struct ledger_site {
 	uint64_t lost_bytes_after_warm;
 };
 
-struct ledger_count { /* all only grow */
+/* All only grow.  Site 0 counts the births that found no place in the tables, and the deaths of
+ * blocks that were never seen. */
+struct ledger_count {
 	uint64_t births, deaths;
 	uint64_t bytes_in, bytes_out;
 };
 
-/* A live block.  key: address >> 4 in the upper 44 bits, step of birth modulo 2^20 below;
- * value: bytes in the upper 40 bits (more is cut), site in the lower 24.  0: free. */
+/* A live block.  key: address >> 4 in the upper 44 bits, step of birth modulo 2^20 below; value:
+ * two flags, bytes in 38 bits (more is cut), site in the lower 24.  A key of 0 is free, a value of
+ * 0 is about to be written. */
+#define LEDGER_KEY_STEP     0xfffffu
+#define LEDGER_VALUE_SITE   0xffffffu
+#define LEDGER_VALUE_BYTES  ((1ull << 38) - 1) /* after >> 24 */
+#define LEDGER_DETACHED     (1ull << 62)       /* threads only */
+#define LEDGER_THREAD_ENDED (1ull << 63)
 struct ledger_block {
 	uint64_t key, value;
 };
@@ -180,20 +192,20 @@ struct ledger_process {
 	uint32_t sites; /* in use, id 0 included */
 	uint32_t modules;
 	uint32_t maps;
-	uint32_t stripes; /* bitmap of stripes in use by threads */
-	uint32_t caches;  /* the same of caches */
+	uint32_t stripes;    /* bitmap of stripes in use by threads */
+	uint32_t stripe_top; /* stripes that were ever used lie below */
+	uint32_t caches;     /* the same of caches */
 	uint32_t map_lock, site_lock;
-	uint64_t dropped, dropped_bytes; /* blocks that found no place in the table */
-	uint64_t foreign;                /* ends of blocks that were never seen */
-	uint64_t dropped_sites;          /* stacks that found no place */
-	uint32_t request;      /* sequence number << 8 | enum ledger_request, by the tool */
-	uint32_t request_done; /* the last that was acted on */
+	uint64_t dropped_sites; /* stacks that found no place: their blocks are not followed */
+	uint32_t request;       /* sequence number << 8 | enum ledger_request, by the tool */
+	uint32_t request_done;  /* the last that was acted on */
 	uint32_t reach_begun, reach_done; /* sequence numbers of snapshots */
-	uint32_t reach_warm; /* by the tool: blocks born at or before this step are not new */
-	uint32_t
-	    reach_failed; /* the last snapshot gave no answer (too large, no memory, too slow) */
-	uint64_t reach_stop_ns; /* the process stood still for this long */
-	uint64_t reach_bytes;   /* scanned */
+	uint32_t reach_warm;     /* by the tool: blocks born at or before this step are not new */
+	uint32_t reach_failed;   /* the last snapshot gave no answer (no memory, too slow) */
+	int32_t reach_pid;       /* of the copy that marks: no child of the program's own */
+	uint32_t reach_gathered; /* snapshots whose copy has read the table of blocks */
+	uint64_t reach_stop_ns;  /* the process stood still for this long */
+	uint64_t reach_bytes;    /* scanned */
 	uint64_t trim_ns;
 	char name[64]; /* of the executable */
 };
@@ -203,6 +215,7 @@ enum ledger_part {
 	LEDGER_AT_PROCESS = 0,
 	LEDGER_AT_MODULES,
 	LEDGER_AT_SITES,
+	LEDGER_AT_INDEX,
 	LEDGER_AT_COUNTS,
 	LEDGER_AT_CACHES,
 	LEDGER_AT_MAPS,
@@ -217,12 +230,15 @@ static inline uint64_t ledger_at(enum ledger_part part, unsigned block_log2)
 	    sizeof(struct ledger_process),
 	    sizeof(struct ledger_module) * LEDGER_MODULES,
 	    sizeof(struct ledger_site) * LEDGER_SITES,
+	    sizeof(uint32_t) * LEDGER_INDEX,
 	    sizeof(struct ledger_count) * LEDGER_STRIPES * LEDGER_SITES,
 	    sizeof(struct ledger_cached) * LEDGER_CACHES * LEDGER_CACHED,
 	    sizeof(struct ledger_map) * LEDGER_MAPS,
 	    sizeof(struct ledger_fd) * LEDGER_FDS,
-	    /* Behind the entries one byte per bucket of four: whether one was placed elsewhere. */
-	    (sizeof(struct ledger_block) << block_log2) + ((uint64_t)1 << (block_log2 - 2)),
+	    /* Behind the entries a byte per bucket of four: whether one was placed elsewhere; and
+	     * a byte per LEDGER_RUN buckets: whether any was ever used. */
+	    (sizeof(struct ledger_block) << block_log2) + ((uint64_t)1 << (block_log2 - 2)) +
+		((uint64_t)1 << (block_log2 - 2)) / LEDGER_RUN,
 	};
 	uint64_t at = 0;
 

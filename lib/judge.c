@@ -1,0 +1,522 @@
+#include "judge.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "judge_site.h"
+#include "mem.h"
+#include "symbol.h"
+#include "trend.h"
+
+#define PAGING_SLACK (8.0 * 1024 * 1024) /* bytes of a process that no ledger sees: code, stacks   \
+	                                  */
+
+struct judge {
+	const struct watch *w;
+	struct report *r;
+	struct symbols *symbols;
+	double *blocks, *bytes, *births, *deaths, *total; /* WATCH_SAMPLES each */
+	int leaks, growths, unsettled;
+	double live_heap; /* bytes in the ledger at the end */
+};
+
+/* ---- names ---- */
+
+static int begins(const char *s, const char *with)
+{
+	return !strncmp(s, with, strlen(with));
+}
+
+/* Modules whose frames are never the site: they allocate for others. */
+static int is_runtime(const char *module)
+{
+	static const char *const name[] = {"libc.so",  "libc-2",     "libstdc++",
+	                                   "ld-linux", "libpthread", "libbitnet-ledger",
+	                                   "libcuda",  "libc++"};
+	const char *slash = module ? strrchr(module, '/') : NULL;
+	const char *base = slash ? slash + 1 : module;
+
+	for (size_t i = 0; base && i < sizeof name / sizeof *name; i++)
+		if (begins(base, name[i]))
+			return 1;
+	return 0;
+}
+
+/* Functions that are an allocator's by their name: an optional prefix and one of the family. */
+static int is_wrapper(const char *function)
+{
+	static const char *const prefix[] = {"",    "x",        "mem_", "g_", "safe_",
+	                                     "my_", "emalloc_", "s_",   "e"};
+	static const char *const name[] = {
+	    "malloc", "calloc",  "realloc", "reallocarray",  "alloc",         "zalloc",
+	    "strdup", "strndup", "memdup",  "aligned_alloc", "alloc_aligned", "memalign"};
+
+	if (begins(function, "_Znw") || begins(function, "_Zna") || begins(function, "ledger_"))
+		return 1;
+	for (size_t i = 0; i < sizeof prefix / sizeof *prefix; i++)
+		for (size_t k = 0; k < sizeof name / sizeof *name; k++)
+			if (begins(function, prefix[i]) &&
+			    !strcmp(function + strlen(prefix[i]), name[k]))
+				return 1;
+	return 0;
+}
+
+static const struct report_frame *accused(const struct report_finding *f)
+{
+	for (size_t i = 0; i < f->frames; i++) {
+		const struct report_frame *a = &f->frame[i];
+		if (a->function && !is_runtime(a->module) && !is_wrapper(a->function))
+			return a;
+	}
+	return NULL;
+}
+
+static const struct ledger_module *module_of(const struct ledger_proc *p, uint64_t pc)
+{
+	for (uint32_t i = p->n_modules; i-- > 0;)
+		if (pc >= p->modules[i].lo && pc < p->modules[i].hi)
+			return &p->modules[i];
+	return NULL;
+}
+
+static int name_frames(struct judge *j, const struct ledger_proc *p, uint32_t site,
+                       struct report_finding *f, struct err *e)
+{
+	const struct ledger_site *s = &p->sites[site];
+
+	for (uint32_t i = 0; i < s->n && i < LEDGER_FRAMES; i++) {
+		/* The instruction of the call lies before the one that it returns to. */
+		uint64_t pc = s->pc[i] - 1;
+		const struct ledger_module *m = module_of(p, pc);
+		if (m ? symbols_frames(j->symbols, m->path, pc - m->base, f, e)
+		      : symbols_frames(j->symbols, "", pc, f, e))
+			return -1;
+	}
+	const struct report_frame *a = accused(f);
+	char text[32];
+	snprintf(text, sizeof text, "0x%llx", (unsigned long long)(s->n ? s->pc[0] : 0));
+	return report_string(&f->site, a ? a->function : text, e);
+}
+
+/* ---- sites ---- */
+
+static int add_finding(struct judge *j, const struct ledger_proc *p, uint32_t site,
+                       const struct site_verdict *v, uint32_t n, struct err *e)
+{
+	const struct ledger_site *s = &p->sites[site];
+	struct report_finding *f = report_finding_add(j->r, e);
+
+	if (!f)
+		return -1;
+	f->verdict = v->verdict;
+	f->class = v->class;
+	f->pid = p->pid;
+	f->per_step = v->per_step;
+	f->lo = v->lo;
+	f->hi = v->hi;
+	f->blocks_per_step = v->blocks_per_step;
+	f->live = j->bytes[n - 1];
+	f->live_blocks = j->blocks[n - 1];
+	f->births = j->births[n - 1];
+	if (s->lost + s->held) {
+		f->lost = (double)s->lost;
+		f->lost_bytes = (double)s->lost_bytes;
+		f->held = (double)s->held;
+	}
+	return report_string(&f->kind, ledger_kind_name(s->kind), e) ||
+	       report_string(&f->unit, ledger_kind_is_bytes(s->kind) ? "bytes" : "pieces", e) ||
+	       report_string(&f->process, p->name, e) || report_string(&f->why, v->why, e) ||
+	       name_frames(j, p, site, f, e);
+}
+
+/* Whether the process frees blocks at all once it has warmed up. */
+static int turns_over(struct judge *j, const struct ledger_proc *p, uint32_t n)
+{
+	double more = 0;
+
+	for (uint32_t s = 1; s < p->n_sites && more < 8; s++) {
+		ledger_expand(p, s, p->first, n, NULL, NULL, NULL, j->deaths);
+		more += j->deaths[n - 1] - j->deaths[trend_warm(n) - 1];
+	}
+	return more >= 8;
+}
+
+static double steps_per_sample(const struct watch *w, uint32_t first, uint32_t n)
+{
+	double d = w->step[first + n - 1] - w->step[first];
+
+	return n > 1 && d > 0 ? d / (double)(n - 1) : 1;
+}
+
+static int judge_proc(struct judge *j, const struct ledger_proc *p, struct err *e)
+{
+	uint32_t last = p->last < j->w->n ? p->last : j->w->n - 1;
+	uint32_t n = last >= p->first ? last - p->first + 1 : 0;
+
+	if (!j->w->n || n < TREND_LEAST)
+		return 0;
+	struct site_history h = {.proc = p,
+	                         .n = n,
+	                         .blocks = j->blocks,
+	                         .bytes = j->bytes,
+	                         .births = j->births,
+	                         .deaths = j->deaths,
+	                         .errors = j->w->errors + p->first,
+	                         .steps = steps_per_sample(j->w, p->first, n),
+	                         .live_process_turns_over = turns_over(j, p, n)};
+	for (uint32_t s = 1; s < p->n_sites; s++) {
+		uint32_t kind = p->sites[s].kind;
+		h.site = s;
+		ledger_expand(p, s, p->first, n, j->blocks, j->bytes, j->births, j->deaths);
+		if (kind == LEDGER_HEAP || kind == LEDGER_MAP) {
+			j->live_heap += j->bytes[n - 1];
+			for (uint32_t i = 0; i < n; i++)
+				j->total[p->first + i] += j->bytes[i];
+		}
+		/* Growth of a pool's stock is told by its blocks. */
+		if (kind == LEDGER_BACKING)
+			continue;
+		struct site_verdict v = judge_site(&h);
+		j->leaks += v.verdict == REPORT_LEAK;
+		j->growths += v.verdict == REPORT_GROWTH;
+		j->unsettled += v.verdict == REPORT_UNSETTLED;
+		if (v.verdict != REPORT_CLEAN && add_finding(j, p, s, &v, n, e))
+			return -1;
+	}
+	return 0;
+}
+
+/* Whether every process that is watched has a ledger that sees all of its heap. */
+static int ledger_is_whole(const struct watch *w)
+{
+	int any = 0;
+
+	if (!w->has_ledger || w->o.ledger.level == LEDGER_OFF ||
+	    w->o.ledger.level == LEDGER_SAMPLED || w->ledger.control->no_slot)
+		return 0;
+	for (size_t i = 0; i < w->ledger.n_procs; i++) {
+		const struct ledger_proc *p = &w->ledger.procs[i];
+		any |= p->pid == (w->o.argv ? p->pid : 0);
+		if (p->head && (p->head->flags & (LEDGER_OWN_MALLOC | LEDGER_DEEPBIND)))
+			return 0;
+	}
+	return any;
+}
+
+/* ---- series ---- */
+
+static int is_bytes_series(int s)
+{
+	return !strcmp(probe_info(s)->unit, "bytes");
+}
+
+/* Series that are told but never accused: the page cache and others' memory are in them. */
+static int is_information(int s)
+{
+	return s == PROBE_FILE || s == PROBE_CGROUP || s == PROBE_SWAP || s == PROBE_DATA;
+}
+
+static struct trend series_trend(const struct watch *w, int s)
+{
+	const struct probe_info *info = probe_info(s);
+	struct trend t = trend_adaptive(w->v[s], w->n, info->floor, info->rate);
+
+	if (!is_bytes_series(s) && w->n >= 40 && t.verdict != TREND_LEAK &&
+	    trend_generations(w->v[s], w->n) && trend_generations(w->v[s], w->n / 2) &&
+	    w->v[s][w->n - 1] - w->v[s][trend_warm(w->n)] >= info->floor)
+		t.verdict = TREND_LEAK;
+	return t;
+}
+
+static int measured(const struct watch *w, int s)
+{
+	for (uint32_t i = 0; i < w->n; i++)
+		if (isnan(w->v[s][i]))
+			return 0;
+	return w->n > 0;
+}
+
+static int add_series(struct judge *j, int s, struct trend t, struct err *e)
+{
+	static const char *const verdict[] = {"clean", "leak", "unsettled"};
+	const struct watch *w = j->w;
+	struct report_series *out = report_series_add(j->r, e);
+	double steps = steps_per_sample(w, 0, w->n);
+
+	if (!out || !(out->v = mem_alloc(MEM_OTHER, w->n * sizeof *out->v, e)))
+		return -1;
+	memcpy(out->v, w->v[s], w->n * sizeof *out->v);
+	out->first = out->v[0];
+	out->last = out->v[w->n - 1];
+	out->max = out->v[0];
+	for (uint32_t i = 0; i < w->n; i++)
+		out->max = fmax(out->max, out->v[i]);
+	if (w->n >= TREND_LEAST) {
+		out->slope = t.slope / steps;
+		out->lo = t.lo / steps;
+		out->hi = t.hi / steps;
+	}
+	return report_string(&out->name, probe_info(s)->name, e) ||
+	       report_string(&out->unit, probe_info(s)->unit, e) ||
+	       report_string(&out->verdict, is_information(s) ? "information" : verdict[t.verdict],
+	                     e);
+}
+
+static int series_finding(struct judge *j, int s, struct trend t, enum report_verdict v,
+                          enum report_class c, const char *why, struct err *e)
+{
+	struct report_finding *f = report_finding_add(j->r, e);
+	double steps = steps_per_sample(j->w, 0, j->w->n);
+
+	if (!f)
+		return -1;
+	f->verdict = v;
+	f->class = c;
+	f->per_step = t.slope / steps;
+	f->lo = t.lo / steps;
+	f->hi = t.hi / steps;
+	f->live = j->w->v[s][j->w->n - 1];
+	j->leaks += v == REPORT_LEAK;
+	j->growths += v == REPORT_GROWTH;
+	j->unsettled += v == REPORT_UNSETTLED;
+	return report_string(&f->kind, probe_info(s)->name, e) ||
+	       report_string(&f->unit, probe_info(s)->unit, e) || report_string(&f->why, why, e);
+}
+
+static int trim_helped(const struct watch *w)
+{
+	double grown = w->v[PROBE_ANON][w->n - 1] - w->v[PROBE_ANON][trend_warm(w->n)];
+
+	return w->trim_before - w->trim_after >= 0.5 * fabs(grown);
+}
+
+/* Resident memory grows while the ledger is flat. */
+static int explain_anon(struct judge *j, struct trend t, struct err *e)
+{
+	const struct watch *w = j->w;
+
+	if (w->v[PROBE_ANON][w->n - 1] < j->live_heap + PAGING_SLACK)
+		return report_note(j->r, e,
+		                   "RssAnon grows while blocks that were given out before are "
+		                   "written to for the first time");
+	if (trim_helped(w))
+		return series_finding(
+		    j, PROBE_ANON, t, REPORT_RETENTION, CLASS_NONE,
+		    "live blocks are constant, and malloc_trim gives the rest back", e);
+	return series_finding(j, PROBE_ANON, t, REPORT_GROWTH, CLASS_FRAGMENT,
+	                      "live blocks are constant, and malloc_trim gives nothing back: "
+	                      "fragmentation, or mappings that no ledger sees",
+	                      e);
+}
+
+/* whole: the ledger saw everything that its kinds cover. */
+static int accuse_series(struct judge *j, int s, struct trend t, int whole, struct err *e)
+{
+	int explained = j->leaks + j->growths + j->unsettled > 0;
+
+	if (is_information(s) || explained)
+		return 0;
+	if (t.verdict == TREND_UNSETTLED && !whole)
+		j->unsettled++;
+	if (t.verdict != TREND_LEAK)
+		return 0;
+	if (whole && s == PROBE_ANON)
+		return explain_anon(j, t, e);
+	if (whole && (s == PROBE_SIZE || s == PROBE_MAPS))
+		return 0;
+	return series_finding(j, s, t, REPORT_LEAK, s == PROBE_DEVICE ? CLASS_DEVICE : CLASS_STEP,
+	                      "the lower envelope rises at two lengths and in two windows", e);
+}
+
+static int judge_series(struct judge *j, int whole, struct err *e)
+{
+	/* The first that grows explains those behind it. */
+	static const int order[] = {PROBE_ANON, PROBE_FDS,  PROBE_DEVICE, PROBE_THREADS,
+	                            PROBE_SIZE, PROBE_MAPS, PROBE_CGROUP, PROBE_FILE,
+	                            PROBE_DATA, PROBE_SWAP};
+
+	for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+		int s = order[i];
+		if (!measured(j->w, s))
+			continue;
+		struct trend t = series_trend(j->w, s);
+		if (add_series(j, s, t, e) || accuse_series(j, s, t, whole, e))
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- the whole ---- */
+
+static int by_weight(const void *a, const void *b)
+{
+	const struct report_finding *x = a, *y = b;
+	int order = (x->verdict > y->verdict) - (x->verdict < y->verdict);
+
+	return order ? order : (x->per_step < y->per_step) - (x->per_step > y->per_step);
+}
+
+static void facts(struct judge *j, int whole)
+{
+	const struct watch *w = j->w;
+	struct report *r = j->r;
+
+	r->seconds = w->seconds;
+	r->steps = (double)w->steps;
+	r->errors = (double)w->n_errors;
+	r->peak = w->peak;
+	r->limit = w->limit;
+	r->trim_before = w->trim_before;
+	r->trim_after = w->trim_after;
+	if (w->n >= TREND_LEAST) {
+		struct trend anon =
+		    trend_envelope(w->v[PROBE_ANON], w->n, (struct trend_rule){0.2, 24, 0, 0});
+		struct trend live =
+		    trend_envelope(j->total, w->n, (struct trend_rule){0.2, 24, 0, 0});
+		double steps = steps_per_sample(w, 0, w->n), rate = 0;
+		r->could_see = fmax(anon.hi, probe_info(PROBE_ANON)->floor / (0.8 * w->n)) / steps;
+		if (whole)
+			r->ledger_could_see = fmax(live.hi / steps, 0);
+		for (size_t i = 0; i < r->n_findings; i++)
+			if (r->finding[i].verdict <= REPORT_GROWTH &&
+			    !strcmp(r->finding[i].unit, "bytes"))
+				rate += r->finding[i].per_step;
+		rate *= (double)w->steps / w->seconds;
+		if (rate > 0 && !isnan(w->limit))
+			r->oom_seconds = fmax(0, w->limit - w->v[PROBE_ANON][w->n - 1]) / rate;
+	}
+}
+
+static void ledger_facts(const struct watch *w, struct report *r)
+{
+	r->events = r->dropped = r->dropped_bytes = r->dropped_sites = r->foreign = 0;
+	for (size_t i = 0; i < w->ledger.n_procs; i++) {
+		const struct ledger_proc *p = &w->ledger.procs[i];
+		if (!p->head)
+			continue;
+		double stop = (double)p->head->reach_stop_ns / 1e6;
+		if (p->head->reach_begun && !(stop <= r->stop_ms))
+			r->stop_ms = stop;
+		r->dropped_sites += (double)p->head->dropped_sites;
+		for (uint32_t s = 0; s < p->n_sites && p->tracks; s++) {
+			const struct ledger_track *t = &p->tracks[s];
+			if (!t->n)
+				continue;
+			r->events += (double)(t->v[t->n - 1].births + t->v[t->n - 1].deaths);
+			if (s == 0) {
+				r->dropped = (double)t->v[t->n - 1].births;
+				r->dropped_bytes = (double)t->v[t->n - 1].bytes_in;
+				r->foreign = (double)t->v[t->n - 1].deaths;
+			}
+		}
+	}
+}
+
+static int ledger_notes(const struct watch *w, struct report *r, struct err *e)
+{
+	if (!w->has_ledger)
+		return 0;
+	ledger_facts(w, r);
+	if (!w->ledger.n_procs && report_note(r, e,
+	                                      "no ledger: the command is static, changes user at "
+	                                      "its start, or did not load the library"))
+		return -1;
+	if (w->ledger.control->no_slot &&
+	    report_note(r, e, "%u processes found no place in the ledger",
+	                w->ledger.control->no_slot))
+		return -1;
+	for (size_t i = 0; i < w->ledger.n_procs; i++) {
+		const struct ledger_proc *p = &w->ledger.procs[i];
+		if (p->head && (p->head->flags & LEDGER_OWN_MALLOC) &&
+		    report_note(r, e, "%s brings its own malloc: its heap is not in the ledger",
+		                p->name))
+			return -1;
+		if (p->head && (p->head->flags & LEDGER_DEEPBIND) &&
+		    report_note(
+			r, e,
+			"%s loads a library with RTLD_DEEPBIND: its blocks are not in the ledger",
+			p->name))
+			return -1;
+	}
+	if (r->dropped > 0 || r->dropped_sites > 0)
+		return report_note(r, e,
+		                   "the ledger was full: %.0f blocks of %.0f bytes and %.0f stacks "
+		                   "were dropped",
+		                   r->dropped, r->dropped_bytes, r->dropped_sites);
+	return 0;
+}
+
+static enum report_verdict verdict(const struct judge *j)
+{
+	const struct watch *w = j->w;
+
+	if (w->guard.stopped)
+		return REPORT_GUARD;
+	if (j->leaks)
+		return REPORT_LEAK;
+	if (j->growths)
+		return REPORT_GROWTH;
+	if (j->unsettled || w->n < TREND_LEAST)
+		return REPORT_UNSETTLED;
+	return REPORT_CLEAN;
+}
+
+static int judge_all(struct judge *j, struct err *e)
+{
+	const struct watch *w = j->w;
+	int whole = ledger_is_whole(w);
+
+	for (size_t i = 0; w->has_ledger && i < w->ledger.n_procs; i++)
+		if (w->ledger.procs[i].head && judge_proc(j, &w->ledger.procs[i], e))
+			return -1;
+	if (w->n >= TREND_LEAST && w->o.source != WATCH_RUNS && judge_series(j, whole, e))
+		return -1;
+	if (w->n && (w->n < TREND_LEAST || w->o.source == WATCH_RUNS))
+		for (int s = 0; s < PROBE_COUNT; s++)
+			if (measured(w, s) && add_series(j, s, series_trend(w, s), e))
+				return -1;
+	if (ledger_notes(w, j->r, e))
+		return -1;
+	if (j->r->n_findings)
+		qsort(j->r->finding, j->r->n_findings, sizeof *j->r->finding, by_weight);
+	facts(j, whole);
+	j->r->samples = w->n;
+	j->r->step = mem_alloc(MEM_OTHER, w->n * sizeof *j->r->step, e);
+	if (!j->r->step)
+		return -1;
+	memcpy(j->r->step, w->step, w->n * sizeof *w->step);
+	j->r->verdict = verdict(j);
+	return 0;
+}
+
+int judge_run(const struct watch *w, struct report *r, struct err *e)
+{
+	struct judge j = {.w = w, .r = r, .symbols = symbols_open()};
+	double *all = mem_calloc(MEM_OTHER, 5 * WATCH_SAMPLES, sizeof *all, e);
+	int failed = -1;
+
+	if (all && j.symbols) {
+		j.blocks = all;
+		j.bytes = all + WATCH_SAMPLES;
+		j.births = all + 2 * WATCH_SAMPLES;
+		j.deaths = all + 3 * WATCH_SAMPLES;
+		j.total = all + 4 * WATCH_SAMPLES;
+		failed = judge_all(&j, e);
+	} else {
+		err_set(e, ERR_TROUBLE, "no memory for the judgement");
+	}
+	symbols_close(j.symbols);
+	mem_free(all);
+	return failed;
+}
+
+int judge_settled(const struct watch *w)
+{
+	struct report r;
+
+	report_init(&r);
+	int settled = judge_run(w, &r, NULL) == 0 && r.verdict != REPORT_UNSETTLED && w->n >= 80;
+	report_free(&r);
+	return settled;
+}

@@ -1,0 +1,63 @@
+/*
+ * Memory of a process and its descendants as the kernel tells it, read from outside.
+ * What could not be measured is NaN, never zero.
+ */
+#ifndef PROBE_H
+#define PROBE_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+enum probe_series {
+	PROBE_ANON = 0, /* bytes, RssAnon */
+	PROBE_FILE,     /* bytes, RssFile */
+	PROBE_SIZE,     /* bytes, VmSize */
+	PROBE_DATA,     /* bytes, VmData */
+	PROBE_SWAP,     /* bytes, VmSwap */
+	PROBE_THREADS,
+	PROBE_FDS,
+	PROBE_MAPS,
+	PROBE_CGROUP, /* bytes, of the control group: page cache and kernel memory included */
+	PROBE_DEVICE, /* bytes, NVML by process */
+	PROBE_COUNT
+};
+
+struct probe_info {
+	const char *name, *unit; /* "RssAnon", "bytes" */
+	double floor;            /* total growth that counts */
+	double rate;             /* growth per step that does not matter */
+};
+const struct probe_info *probe_info(enum probe_series s);
+
+struct probe; /* private */
+
+/* device: also ask NVML, when its library is there. */
+struct probe *probe_open(int device);
+void probe_close(struct probe *p);
+
+/* Processes that belong to pid without being its descendants, and descendants that do not. */
+struct probe_pids {
+	const pid_t *also, *not ;
+	size_t n_also, n_not;
+};
+
+/* The sums over pid and its descendants (at most 512).  Returns how many processes were read: 0
+ * when pid has ended. */
+size_t probe_take(struct probe *p, pid_t pid, struct probe_pids more, double out[PROBE_COUNT]);
+
+/* Whether /proc lets us read pid at all. */
+int probe_may(pid_t pid);
+
+/* Peak of VmHWM of pid in bytes; NaN when it has ended. */
+double probe_peak(pid_t pid);
+
+/* The least limit on memory that applies to pid: its control groups and the machine, bytes. */
+double probe_limit(pid_t pid);
+
+/* Sum of Pss, and private dirty bytes of one process: slow, for suspicious ones only. */
+int probe_rollup(pid_t pid, double *pss, double *private_dirty);
+
+/* Whether the file of the process is linked without a loader (1), with one (0), unknown (-1). */
+int probe_is_static(const char *path);
+
+#endif
