@@ -29,7 +29,7 @@
 static struct {
 	const char *model, *prompt, *file, *system, *tokens, *logits, *kernel, *pre, *act, *format;
 	struct opt_list stop;
-	int chat, json, jsonl, tokenize, memory, list_kernels, ignore_eos;
+	int chat, json, jsonl, tokenize, memory, list_kernels, ignore_eos, draft;
 	int no_bos, no_special, quiet, verbose, no_check;
 	int64_t n, threads, seed, logprobs, i2s_group, ubatch, ctx;
 	struct sample_options sample;
@@ -38,6 +38,14 @@ static struct {
 } o = {.n = -1, .seed = -1, .i2s_group = 32, .sample = SAMPLE_DEFAULTS};
 
 static volatile sig_atomic_t stopped; /* the signal that asked us to stop */
+
+static int set_draft(void *to, const char *value, struct err *e)
+{
+	if (strcmp(value, "lookup") != 0 && strcmp(value, "off") != 0)
+		return err_set(e, ERR_TROUBLE, "'%s' is neither lookup nor off", value);
+	*(int *)to = strcmp(value, "off") ? GENERATE_DRAFT : 0;
+	return 0;
+}
 
 static const struct opt options[] = {
     {OPT_HEAD, .help = "Input"},
@@ -113,6 +121,9 @@ static const struct opt options[] = {
      .min = 1, .max = 65536},
     {OPT_INT, 't', "threads", &o.threads, "N",
      "threads (default: the cores that this process may use)", .min = 1, .max = 1024},
+    {OPT_CALL, 0, "draft", &o.draft, "HOW",
+     "lookup proposes tokens that followed before and checks them together; off (the default)",
+     .call = set_draft},
     {OPT_CALL, 0, "load", &o.load, "HOW", "weights: mmap (default), mlock, read or hugetlb",
      .call = plan_opt_load},
     {OPT_STRING, 0, "kernel", &o.kernel, "NAME", "use this kernel set"},
@@ -456,7 +467,7 @@ static int open_session(struct run *r, struct err *e)
 	struct session_options so = {
 	    .plan = {.ctx = (uint32_t)(o.ctx > 0 ? o.ctx : 0),
 	             .ubatch = (uint32_t)o.ubatch,
-	             .logits_rows = o.logits ? LOGITS_ROWS : 1,
+	             .logits_rows = o.logits ? LOGITS_ROWS : (uint32_t)o.draft + 1,
 	             .threads = (int)(o.threads ? o.threads : threads_available()),
 	             .k_type = o.kv[0],
 	             .v_type = o.kv[1],
@@ -561,7 +572,8 @@ static int run(struct run *r, struct err *e)
 	                                   .stop = o.stop.v,
 	                                   .n_stop = o.stop.n,
 	                                   .ignore_eos = o.ignore_eos,
-	                                   .logprobs = (int)o.logprobs};
+	                                   .logprobs = (int)o.logprobs,
+	                                   .draft = o.draft};
 	if (open_model(r, e))
 		return err_in(e, "%s", o.model);
 	if (o.tokenize)

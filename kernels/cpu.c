@@ -19,6 +19,8 @@
 #define CPUID_7_EDX_AMX_TILE (1u << 24)
 #define CPUID_7_EDX_AMX_INT8 (1u << 25)
 
+#define CPUID_71_EAX_AVXVNNI (1u << 4)
+
 #define ARCH_REQ_XCOMP_PERM 0x1023
 #define XFEATURE_XTILEDATA  18
 
@@ -58,6 +60,9 @@ unsigned cpu_flags(void)
 	if ((flags & CPU_AVX512) && has(xcr0, XCR0_TILES) &&
 	    has(d, CPUID_7_EDX_AMX_TILE | CPUID_7_EDX_AMX_INT8) && tiles_granted())
 		flags |= CPU_AMX_INT8;
+	if ((flags & CPU_AVX2) && __get_cpuid_count(7, 1, &a, &b, &c, &d) &&
+	    has(a, CPUID_71_EAX_AVXVNNI))
+		flags |= CPU_AVXVNNI;
 	return flags;
 }
 

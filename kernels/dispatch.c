@@ -16,9 +16,8 @@ static const struct set {
 } sets[] = {
     {"scalar", kernels_scalar, 0},
 #if defined(KERNEL_SETS_x86_64)
-    {"avx2", kernels_avx2, CPU_AVX2},
-    {"avx512", kernels_avx512, CPU_AVX512},
-    {"amx", kernels_amx, CPU_AMX_INT8},
+    {"avx2", kernels_avx2, CPU_AVX2},       {"avxvnni", kernels_avxvnni, CPU_AVX2 | CPU_AVXVNNI},
+    {"avx512", kernels_avx512, CPU_AVX512}, {"amx", kernels_amx, CPU_AMX_INT8},
 #elif defined(KERNEL_SETS_aarch64)
     {"neon", kernels_neon, CPU_NEON},
 #endif

@@ -95,7 +95,7 @@ struct kernel_attn {
 };
 
 struct kernels {
-	const char *name; /* "scalar", "avx2", "avx512", "amx", "neon" */
+	const char *name; /* "scalar", "avx2", "avxvnni", "avx512", "amx", "neon" */
 
 	/* Products by weight type; NULL: this type is not computed with. */
 	kernel_mul *mul[DTYPE_COUNT];

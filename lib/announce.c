@@ -54,12 +54,15 @@ void announce_closed(void *p, size_t n)
 	VALGRIND_MAKE_MEM_NOACCESS(p, n);
 }
 
-void announce_open(void *p, size_t n)
+void announce_open(void *p, size_t n, bool defined)
 {
 	if (!announce_on)
 		return;
 	ASAN_UNPOISON_MEMORY_REGION(p, n);
-	VALGRIND_MAKE_MEM_UNDEFINED(p, n);
+	if (defined)
+		VALGRIND_MAKE_MEM_DEFINED(p, n);
+	else
+		VALGRIND_MAKE_MEM_UNDEFINED(p, n);
 }
 
 void announce_mapped(void *p, size_t own, size_t n)
@@ -76,7 +79,7 @@ void announce_unmapped(void *p, size_t own, size_t n)
 {
 	if (!announce_on)
 		return;
-	announce_open((char *)p + own, n - own);
+	announce_open((char *)p + own, n - own, true);
 	__lsan_unregister_root_region((char *)p + own, n - own);
 }
 

@@ -44,8 +44,9 @@ void announce_given(const void *pool, void *p, size_t n);
 void announce_began(const void *pool);
 void announce_ended(const void *pool);
 
-/* Part of a block may not (or may again) be used: scopes of arenas. */
+/* Part of a block may not (or may again) be used, and then holds something or not: scopes of
+ * arenas. */
 void announce_closed(void *p, size_t n);
-void announce_open(void *p, size_t n);
+void announce_open(void *p, size_t n, bool defined);
 
 #endif

@@ -141,11 +141,13 @@ static void get_q5_k(float *y, const uint8_t *x)
 	get_k(y, x, x + 16, x + 48);
 }
 
-static int nearest(float x, int low, int high)
+/* Rounded to the nearest integer, ties to even, by adding 1.5 * 2^23: what is behind the point
+ * falls off.  x must be a number. */
+static int nearest(float x, float low, float high)
 {
-	int i = (int)lrintf(x);
+	float above = x > low ? x : low, in = above < high ? above : high;
 
-	return i < low ? low : i > high ? high : i;
+	return (int)((in + 0x1.8p23f) - 0x1.8p23f);
 }
 
 /* The value of largest magnitude, with its sign. */
@@ -159,9 +161,10 @@ static float extreme(const float *x, int n)
 	return best;
 }
 
+/* 0 where 1 / d is infinite: no product with it is NaN. */
 static float inverse(float d)
 {
-	return d != 0 ? 1 / d : 0;
+	return fabsf(d) > 0x1p-126f ? 1 / d : 0;
 }
 
 /* An F16 scale that is infinite would make the block one of NaN: the largest finite one is kept. */
@@ -192,23 +195,52 @@ static void put_q4_0(uint8_t *y, const float *x)
 		                     (nearest(x[i + 16] * id, -8, 7) + 8) << 4);
 }
 
+/* Four values side by side: the searches below try many scales. */
+typedef float quad __attribute__((vector_size(16)));
+typedef int32_t quad_mask __attribute__((vector_size(16)));
+
+static quad quad_pick(quad_mask m, quad yes, quad no)
+{
+	return (quad)(((quad_mask)yes & m) | ((quad_mask)no & ~m));
+}
+
+static quad quad_nearest(quad x, float low, float high)
+{
+	const quad shift = {0x1.8p23f, 0x1.8p23f, 0x1.8p23f, 0x1.8p23f};
+	quad lows = {low, low, low, low}, highs = {high, high, high, high};
+
+	x = quad_pick(x < lows, lows, x);
+	x = quad_pick(x > highs, highs, x);
+	return (x + shift) - shift;
+}
+
+static float quad_sum(quad v)
+{
+	return (v[0] + v[1]) + (v[2] + v[3]);
+}
+
 /* The scale d for which 16 values are nearest to d * (-32..31): least squares for the codes that a
  * few starting scales give. */
 static float fit_q6(const float *x)
 {
-	float most = extreme(x, 16), best_d = 0, best_gain = -1;
+	float most = extreme(x, 16), by = inverse(most), best_d = 0, best_gain = -1;
+	quad v[4];
 
-	if (most == 0)
+	if (by == 0)
 		return 0;
+	memcpy(v, x, sizeof v);
 	for (int k = -4; k <= 4; k++) {
-		float id = (-32 + 0.25f * (float)k) / most, xq = 0, qq = 0;
+		float id = (-32 + 0.25f * (float)k) * by, xq, qq;
+		quad ids = {id, id, id, id}, xqs = {0}, qqs = {0};
 
-		for (int i = 0; i < 16; i++) {
-			float q = (float)nearest(x[i] * id, -32, 31);
+		for (int i = 0; i < 4; i++) {
+			quad q = quad_nearest(v[i] * ids, -32, 31);
 
-			xq += x[i] * q;
-			qq += q * q;
+			xqs += v[i] * q;
+			qqs += q * q;
 		}
+		xq = quad_sum(xqs);
+		qq = quad_sum(qqs);
 		/* The squared error of the best scale xq / qq is sum(x^2) - xq^2 / qq. */
 		if (qq > 0 && xq * xq > best_gain * qq) {
 			best_gain = xq * xq / qq;
@@ -228,11 +260,13 @@ static void put_q6_k(uint8_t *y, const float *x)
 		sub[s] = fit_q6(x + 16 * s);
 	most = extreme(sub, 16);
 	float d = half_to_f32(put_scale(y + 208, most / -128)), id = inverse(d);
-	for (int s = 0; s < 16; s++)
+	for (int s = 0; s < 16; s++) {
 		sc[s] = (int8_t)nearest(sub[s] * id, -128, 127);
+		sub[s] = inverse(d * (float)sc[s]);
+	}
 	for (int i = 0; i < 256; i++) {
 		int n = i / 128, l = i % 32, quarter = i / 32 % 4;
-		int code = nearest(x[i] * inverse(d * (float)sc[i / 16]), -32, 31) + 32;
+		int code = nearest(x[i] * sub[i / 16], -32, 31) + 32;
 		uint8_t *low = y + 64 * n + l + (quarter & 1) * 32, *high = y + 128 + 32 * n + l;
 
 		*low = (uint8_t)(*low | (code & 15) << quarter / 2 * 4);
@@ -253,16 +287,22 @@ static void fit_q4(const float *x, float *scale, float *min)
 	*scale = (hi - lo) / 15;
 	*min = -lo;
 	for (int turn = 0; turn < 4 && *scale > 0; turn++) {
-		double n = 32, q1 = 0, q2 = 0, x1 = 0, xq = 0;
+		float by = inverse(*scale);
+		quad bys = {by, by, by, by}, add = {*min, *min, *min, *min};
+		quad q1s = {0}, q2s = {0}, x1s = {0}, xqs = {0};
 
-		for (int i = 0; i < 32; i++) {
-			double q = nearest((x[i] + *min) / *scale, 0, 15), v = (double)x[i];
+		for (int i = 0; i < 32; i += 4) {
+			quad v;
 
-			q1 += q;
-			q2 += q * q;
-			x1 += v;
-			xq += v * q;
+			memcpy(&v, x + i, sizeof v);
+			quad q = quad_nearest((v + add) * bys, 0, 15);
+			q1s += q;
+			q2s += q * q;
+			x1s += v;
+			xqs += v * q;
 		}
+		double n = 32, q1 = (double)quad_sum(q1s), q2 = (double)quad_sum(q2s),
+		       x1 = (double)quad_sum(x1s), xq = (double)quad_sum(xqs);
 		double det = n * q2 - q1 * q1;
 		if (det <= 0)
 			return;

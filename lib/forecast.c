@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "chunk.h"
+#include "pretok.h"
 #include "threads.h"
 #include "vocab.h"
 
@@ -13,16 +15,19 @@
  * What a process takes whatever the model: measured with bitnet-run on Debian 12, x86-64, between
  * closing the model and the end (smaps: file pages; private pages; address space).
  */
-#define CODE_RESIDENT    (UINT64_C(3000) << 10)
-#define CODE_RESERVED    (UINT64_C(4400) << 10)
-#define PROCESS_RESIDENT (UINT64_C(220) << 10)
-#define PROCESS_RESERVED (UINT64_C(556) << 10)
-#define STACK_RESIDENT   (UINT64_C(12) << 10) /* of a worker */
+#define CODE_RESIDENT    (UINT64_C(3200) << 10)
+#define CODE_RESERVED    (UINT64_C(4068) << 10)
+#define PROCESS_RESIDENT (UINT64_C(264) << 10)
+#define PROCESS_RESERVED (UINT64_C(620) << 10)
+#define STACK_RESIDENT   (UINT64_C(8) << 10)  /* of a worker */
 #define KERNEL_STACK     (UINT64_C(16) << 10) /* of a thread, in the kernel */
-/* A page of a mapped file that is read brings its neighbours with it (fault-around). */
-#define FAULT_AROUND (UINT64_C(64) << 10)
-
-#define MAX_BYTES (UINT64_C(1) << 62)
+#define PRETOK_RESIDENT                                                                            \
+	(UINT64_C(28) << 10) /* of PRETOK_BYTES, once the expressions are compiled */
+#define SCRATCH_DECODE                                                                             \
+	(UINT64_C(64) << 10) /* of a thread's KERNELS_SCRATCH: a few tokens at once */
+#define SCRATCH_PREFILL (UINT64_C(188) << 10) /* and many */
+#define FEW_TOKENS      16
+#define MAX_BYTES       (UINT64_C(1) << 62)
 
 static uint64_t pages(uint64_t bytes)
 {
@@ -113,18 +118,40 @@ static void touch_activation(struct forecast *f)
 	r->start = r->full = sum * PAGE;
 }
 
-/* A table that is only looked up is read where a token points to. */
-static void touch_weights(struct forecast *f, const struct weights *w, const struct gguf *g)
+/* What was measured rather than computed: small parts of regions that are there for the worst case.
+ */
+static void touch_rest(struct forecast *f, const struct gguf *g)
+{
+	struct forecast_region *r = f->region;
+	uint64_t scratch = f->prompt > FEW_TOKENS ? SCRATCH_PREFILL : SCRATCH_DECODE, vocab;
+	struct gguf_str model = {"", 0};
+
+	if (gguf_get_str(g, "tokenizer.ggml.model", &model, NULL) < 0)
+		model.n = 0;
+	vocab = r[PLAN_VOCAB].bytes;
+	if (model.n == 4 && !memcmp(model.p, "gpt2", 4) && vocab > PRETOK_BYTES)
+		vocab -= PRETOK_BYTES - PRETOK_RESIDENT;
+	r[PLAN_VOCAB].start = r[PLAN_VOCAB].full = pages(vocab);
+	/* The usual sampling keeps the few likeliest candidates. */
+	r[PLAN_SAMPLER].start = r[PLAN_SAMPLER].full = PAGE;
+	r[PLAN_SCRATCH].start = r[PLAN_SCRATCH].full = (uint64_t)f->options.threads * scratch;
+	r[PLAN_STACKS].start = r[PLAN_STACKS].full =
+	    (uint64_t)(f->options.threads - 1) * STACK_RESIDENT;
+}
+
+/* A table that is only looked up is read where a token points to: a row each, and other rows of the
+ * same pages for tokens that come again. */
+static void touch_weights(struct forecast *f, const struct weights *w)
 {
 	struct forecast_region *r = &f->region[PLAN_WEIGHTS_MAPPED];
 	const struct gguf_tensor *embd = w->embd.t;
 
 	if (embd == w->output.t || w->embd.copy || !r->bytes || !embd)
 		return;
-	uint64_t read = min2(embd->bytes, (uint64_t)f->fill * FAULT_AROUND * f->options.sequences);
+	uint64_t rows = (uint64_t)f->fill * f->options.sequences;
+	uint64_t read = min2(embd->bytes, rows * pages(dtype_row_bytes(embd->type, embd->cols)));
 	r->full = pages(r->bytes - embd->bytes + read);
 	r->start = pages(r->bytes - embd->bytes);
-	(void)g;
 }
 
 /* ---- regions ---- */
@@ -144,8 +171,8 @@ static void from_plan(struct forecast *f, const struct plan *p, const struct wei
 	touch_cache(f, PLAN_KV_K, plan_kv_row(o->k_type, a->dim_k), caches);
 	touch_cache(f, PLAN_KV_V, plan_kv_row(o->v_type, a->dim_v), caches);
 	touch_activation(f);
-	touch_weights(f, w, g);
-	r[PLAN_STACKS].start = r[PLAN_STACKS].full = (uint64_t)(o->threads - 1) * STACK_RESIDENT;
+	touch_weights(f, w);
+	touch_rest(f, g);
 	for (int v = 0; v < 2; v++) {
 		enum dtype t = v ? o->v_type : o->k_type;
 		uint32_t dim = v ? a->dim_v : a->dim_k;
@@ -271,6 +298,11 @@ static void add_process(struct forecast *f, const struct gguf *g)
 	    "private pages of libraries, heap and stack");
 	r[FORECAST_PROCESS].start = r[FORECAST_PROCESS].full = PROCESS_RESIDENT;
 	formula(&r[FORECAST_PROCESS], "measured, the same for every model");
+	set(f, FORECAST_POOL, "pool", MEM_OTHER, PLAN_RESERVED, CHUNK_BYTES + CHUNK_SPACE / 8,
+	    "address space of the allocator");
+	r[FORECAST_POOL].start = r[FORECAST_POOL].full = 0;
+	formula(&r[FORECAST_POOL], "one chunk of %zu bytes and a bit for each that could be",
+	        (size_t)CHUNK_BYTES);
 	set(f, FORECAST_CODE, "code", MEM_OTHER, PLAN_MAPPED, CODE_RESERVED,
 	    "program and libraries");
 	r[FORECAST_CODE].start = r[FORECAST_CODE].full = CODE_RESIDENT;

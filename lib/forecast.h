@@ -34,6 +34,7 @@ enum forecast_index {
 	FORECAST_TABLES,               /* our lists of tensors and keys */
 	FORECAST_STAGING,              /* buffers between host and device */
 	FORECAST_PROCESS,              /* private pages of libraries, heap and stack */
+	FORECAST_POOL,                 /* address space of the allocator behind lib/mem */
 	FORECAST_CODE,                 /* program and libraries */
 	FORECAST_REGIONS
 };

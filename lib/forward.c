@@ -5,13 +5,17 @@
 
 /*
  * Each stage ends at a barrier.  Stages over tokens (norms, rotation) give whole tokens to a
- * thread; products give whole rows of the matrix; attention gives (KV head, tile of tokens) units.
- * So each value has one writer, computed in an order that does not depend on the split.
+ * thread; products deal out blocks of rows of the matrix, attention (KV head, tile of tokens)
+ * units, to whichever thread is free: a core that is slow or taken away for a while does less.
+ * Each value has one writer and is computed in an order that does not depend on who that is.
  */
 
+#define BLOCKS       8  /* of rows per thread and stage */
 #define ROW_STEP     64 /* rows of a matrix are split in multiples of this */
 #define DENSE_TOKENS 32 /* from here on OpenBLAS pays; below, results do not depend on n */
 #define ATTN_TILE    16 /* tokens of one attention unit */
+
+_Static_assert((int)FORWARD_STAGES == PLAN_STAGES, "the plan counts the stages");
 
 struct worker {
 	struct forward *f;
@@ -28,6 +32,23 @@ static void barrier(const struct worker *t)
 static void my_tokens(const struct worker *t, size_t *first, size_t *last)
 {
 	threads_split(t->f->n, 1, t->i, t->count, first, last);
+}
+
+/* Rows [*first, *last) of the next block of total that nobody has; 0 when there is none. */
+static int next_rows(const struct worker *t, uint32_t *dealt, size_t total, size_t *first,
+                     size_t *last)
+{
+	size_t share = t->count == 1 ? total : total / ((size_t)t->count * BLOCKS);
+	size_t block = (share + ROW_STEP) / ROW_STEP * ROW_STEP;
+
+	*first = __atomic_fetch_add(dealt, 1, __ATOMIC_RELAXED) * block;
+	*last = *first + block < total ? *first + block : total;
+	return *first < total;
+}
+
+static uint32_t *dealt(const struct worker *t, uint32_t layer, enum forward_stage stage)
+{
+	return &t->f->dealt[layer * FORWARD_STAGES + stage];
 }
 
 static struct kernel_input input(const struct forward *f, const float *x, size_t stride, size_t n,
@@ -140,22 +161,31 @@ static void embed(const struct worker *t)
 	}
 }
 
-/* Q, K and V over one quantized input, as one range of rows. */
-static void project_qkv(const struct worker *t, const struct weights_layer *l)
+/* Rows [first, last) of Q, K and V, which are one range of rows over one quantized input. */
+static void qkv_rows(const struct worker *t, const struct weights_layer *l,
+                     const struct kernel_input *in, size_t first, size_t last)
 {
-	struct forward *f = t->f;
 	const struct weight *part[] = {&l->q, &l->k, &l->v};
-	struct kernel_input in = input(f, f->h, f->h_stride, f->n, f->arch->n_embd);
-	size_t total = l->q.mat.rows + l->k.mat.rows + l->v.mat.rows, first, last, base = 0;
+	size_t base = 0;
 
-	threads_split(total, ROW_STEP, t->i, t->count, &first, &last);
 	for (int p = 0; p < 3; p++) {
 		size_t rows = part[p]->mat.rows;
 		size_t a = first > base ? first - base : 0;
 		size_t b = last > base ? last - base : 0;
-		product(t, part[p], &in, a, b < rows ? b : rows, f->qkv + base, f->qkv_stride);
+		product(t, part[p], in, a, b < rows ? b : rows, t->f->qkv + base, t->f->qkv_stride);
 		base += rows;
 	}
+}
+
+static void project_qkv(const struct worker *t, uint32_t layer)
+{
+	struct forward *f = t->f;
+	const struct weights_layer *l = &f->w->layer[layer];
+	struct kernel_input in = input(f, f->h, f->h_stride, f->n, f->arch->n_embd);
+	size_t total = l->q.mat.rows + l->k.mat.rows + l->v.mat.rows, a, b;
+
+	while (next_rows(t, dealt(t, layer, FORWARD_QKV), total, &a, &b))
+		qkv_rows(t, l, &in, a, b);
 }
 
 /* Rotates Q and K and puts K and V into the cache. */
@@ -194,9 +224,13 @@ static void attend(const struct worker *t, uint32_t layer)
 	size_t group = a->n_head / a->n_head_kv;
 	size_t tiles = (f->n + ATTN_TILE - 1) / ATTN_TILE;
 
-	/* Later tiles see more positions: dealing them out in turn keeps the threads even. */
-	for (size_t u = (size_t)t->i; u < tiles * a->n_head_kv; u += (size_t)t->count) {
-		size_t head = u % a->n_head_kv, tile = u / a->n_head_kv, token = tile * ATTN_TILE;
+	for (;;) {
+		size_t u = __atomic_fetch_add(dealt(t, layer, FORWARD_ATTEND), 1, __ATOMIC_RELAXED);
+		if (u >= tiles * a->n_head_kv)
+			break;
+		/* The last tiles see the most positions: they come first, so that no thread waits
+		 * for one. */
+		size_t head = u % a->n_head_kv, token = (tiles - 1 - u / a->n_head_kv) * ATTN_TILE;
 		size_t left = f->n - token;
 		struct kernel_attn at = {
 		    .dim_k = a->dim_k,
@@ -221,36 +255,41 @@ static void attend(const struct worker *t, uint32_t layer)
 	}
 }
 
-/* x += W * input, each thread for its own rows. */
-static void project_and_add(const struct worker *t, const struct weight *w, const float *in_f,
-                            size_t in_stride, size_t k)
+/* x += W * input, block by block of rows. */
+static void project_and_add(const struct worker *t, const struct weight *w, uint32_t *taken,
+                            const float *in_f, size_t in_stride, size_t k)
 {
 	struct forward *f = t->f;
 	struct kernel_input in = input(f, in_f, in_stride, f->n, k);
 	size_t a, b;
 
-	threads_split(w->mat.rows, ROW_STEP, t->i, t->count, &a, &b);
-	product(t, w, &in, a, b, f->out, f->x_stride);
-	for (size_t i = 0; i < f->n && a < b; i++)
-		f->kern->add(f->x + i * f->x_stride + a, f->out + i * f->x_stride + a, b - a);
+	while (next_rows(t, taken, w->mat.rows, &a, &b)) {
+		product(t, w, &in, a, b, f->out, f->x_stride);
+		for (size_t i = 0; i < f->n; i++)
+			f->kern->add(f->x + i * f->x_stride + a, f->out + i * f->x_stride + a,
+			             b - a);
+	}
 }
 
-/* gate = act(Wg * h) * (Wu * h), each thread for its own rows of both. */
-static void gate_and_up(const struct worker *t, const struct weights_layer *l)
+/* gate = act(Wg * h) * (Wu * h), block by block of the rows of both. */
+static void gate_and_up(const struct worker *t, uint32_t layer)
 {
 	struct forward *f = t->f;
+	const struct weights_layer *l = &f->w->layer[layer];
 	struct kernel_input in = input(f, f->h, f->h_stride, f->n, f->arch->n_embd);
 	size_t a, b;
 
-	threads_split(l->gate.mat.rows, ROW_STEP, t->i, t->count, &a, &b);
-	product(t, &l->gate, &in, a, b, f->gate, f->ff_stride);
-	product(t, &l->up, &in, a, b, f->up, f->ff_stride);
-	for (size_t i = 0; i < f->n && a < b; i++) {
-		float *g = f->gate + i * f->ff_stride + a, *u = f->up + i * f->ff_stride + a;
-		if (f->arch->act == ARCH_RELU2)
-			f->kern->relu2_mul(g, u, b - a);
-		else
-			f->kern->silu_mul(g, u, b - a);
+	while (next_rows(t, dealt(t, layer, FORWARD_GATE_UP), l->gate.mat.rows, &a, &b)) {
+		product(t, &l->gate, &in, a, b, f->gate, f->ff_stride);
+		product(t, &l->up, &in, a, b, f->up, f->ff_stride);
+		for (size_t i = 0; i < f->n; i++) {
+			float *g = f->gate + i * f->ff_stride + a,
+			      *u = f->up + i * f->ff_stride + a;
+			if (f->arch->act == ARCH_RELU2)
+				f->kern->relu2_mul(g, u, b - a);
+			else
+				f->kern->silu_mul(g, u, b - a);
+		}
 	}
 }
 
@@ -263,7 +302,7 @@ static void layer(const struct worker *t, uint32_t i)
 
 	norm_and_quantize(t, f->h, f->h_stride, f->x, f->x_stride, &l->attn_norm, a->n_embd);
 	barrier(t);
-	project_qkv(t, l);
+	project_qkv(t, i);
 	barrier(t);
 	rotate_and_store(t, i);
 	barrier(t);
@@ -271,16 +310,16 @@ static void layer(const struct worker *t, uint32_t i)
 	barrier(t);
 	norm_and_quantize(t, f->h, f->h_stride, f->h, f->h_stride, &l->attn_sub_norm, heads);
 	barrier(t);
-	project_and_add(t, &l->o, f->h, f->h_stride, heads);
+	project_and_add(t, &l->o, dealt(t, i, FORWARD_OUT), f->h, f->h_stride, heads);
 	barrier(t);
 	norm_and_quantize(t, f->h, f->h_stride, f->x, f->x_stride, &l->ffn_norm, a->n_embd);
 	barrier(t);
-	gate_and_up(t, l);
+	gate_and_up(t, i);
 	barrier(t);
 	norm_and_quantize(t, f->gate, f->ff_stride, f->gate, f->ff_stride, &l->ffn_sub_norm,
 	                  a->n_ff);
 	barrier(t);
-	project_and_add(t, &l->down, f->gate, f->ff_stride, a->n_ff);
+	project_and_add(t, &l->down, dealt(t, i, FORWARD_DOWN), f->gate, f->ff_stride, a->n_ff);
 }
 
 static void pass(void *arg, int i, int count)
@@ -309,6 +348,7 @@ static void pass(void *arg, int i, int count)
 void forward_run(struct forward *f)
 {
 	f->stopped = 0;
+	memset(f->dealt, 0, f->arch->n_layer * FORWARD_STAGES * sizeof *f->dealt);
 	threads_run(f->pool, pass, f);
 }
 
@@ -333,12 +373,14 @@ static void head_rows(void *arg, int i, int count)
 			quantize(f, k, in.f + k * f->x_stride, f->x_stride, f->arch->n_embd);
 		barrier(&t);
 	}
-	threads_split(f->arch->n_vocab, ROW_STEP, i, count, &a, &b);
-	product(&t, &f->w->output, &in, a, b, h->logits, f->arch->n_vocab);
+	while (next_rows(&t, f->dealt, f->arch->n_vocab, &a, &b))
+		product(&t, &f->w->output, &in, a, b, h->logits, f->arch->n_vocab);
 }
 
 void forward_head(struct forward *f, size_t first, size_t rows, float *logits)
 {
 	struct head h = {f, first, rows, logits};
+
+	f->dealt[0] = 0;
 	threads_run(f->pool, head_rows, &h);
 }

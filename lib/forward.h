@@ -44,6 +44,18 @@ struct forward {
 	int32_t *q8_sum, *q8_sum256;
 	size_t sum_stride;
 	uint8_t *scratch; /* KERNELS_SCRATCH bytes per thread */
+	uint32_t
+	    *dealt; /* (n_layer, FORWARD_STAGES): blocks of each stage that threads have taken */
+};
+
+/* Stages of a layer whose work is dealt out in blocks. */
+enum forward_stage {
+	FORWARD_QKV,
+	FORWARD_ATTEND,
+	FORWARD_OUT,
+	FORWARD_GATE_UP,
+	FORWARD_DOWN,
+	FORWARD_STAGES
 };
 
 /* Fills hidden (n, n_embd): the final states after output_norm; keys and values of the n tokens are

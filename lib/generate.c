@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "lookup.h"
 #include "textout.h"
 
 struct run {
@@ -12,8 +13,14 @@ struct run {
 	const struct generate_options *o;
 	struct sampler sampler;
 	struct textout out;
-	struct ids history; /* prompt and generated tokens, for penalties */
-	char *piece;        /* bytes of one token */
+	struct ids history;                /* prompt and generated tokens, for penalties */
+	char *piece;                       /* bytes of one token */
+	int32_t batch[1 + GENERATE_DRAFT]; /* the last token, then the draft that was computed with
+	                                      it */
+	size_t n_batch;
+	size_t row; /* where the batch begins in the session's rows */
+	size_t
+	    draft; /* how much to propose next: doubles when all came true, halves when none did */
 };
 
 const char *generate_finish_name(enum generate_finish f)
@@ -91,31 +98,79 @@ static int give_text(struct run *r, int32_t id, struct err *e)
 	return textout_push(&r->out, r->piece, n, e);
 }
 
-/* One token: 0 go on, 1 finished, -1. */
-static int step(struct run *r, struct err *e)
+/* Draws one token and gives it out: 0 go on, 1 finished, -1. */
+static int take(struct run *r, const float *logits, int32_t *id, struct err *e)
 {
-	size_t last = r->r->tokens.n ? 0 : (r->r->n_prompt - 1) % session_ubatch(r->s);
-	const float *logits;
+	struct generate_result *g = r->r;
 
-	if (session_logits(r->s, last, 1, &logits, e))
+	*id = sample_token(&r->sampler, logits, r->history.v, r->history.n);
+	if (keep_logprobs(r, logits, *id, e) || ids_push(&g->tokens, *id, e) ||
+	    ids_push(&r->history, *id, e))
 		return -1;
-	int32_t id = sample_token(&r->sampler, logits, r->history.v, r->history.n);
-	if (keep_logprobs(r, logits, id, e) || ids_push(&r->r->tokens, id, e) ||
-	    ids_push(&r->history, id, e))
-		return -1;
-	r->r->finish = GENERATE_EOS;
-	if (vocab_is_end(r->v, id) && !r->o->ignore_eos)
+	g->finish = GENERATE_EOS;
+	if (vocab_is_end(r->v, *id) && !r->o->ignore_eos)
 		return 1;
-	int stopped = give_text(r, id, e);
-	r->r->finish = GENERATE_STOP;
+	int stopped = give_text(r, *id, e);
+	g->finish = GENERATE_STOP;
 	if (stopped)
 		return stopped;
-	r->r->finish = GENERATE_LENGTH;
-	if ((r->o->n_predict >= 0 && (int64_t)r->r->tokens.n >= r->o->n_predict) ||
-	    session_length(r->s, 0) == session_ctx(r->s))
-		return 1;
+	g->finish = GENERATE_LENGTH;
+	return (r->o->n_predict >= 0 && (int64_t)g->tokens.n >= r->o->n_predict) ||
+	       g->n_prompt + g->tokens.n > session_ctx(r->s);
+}
+
+/* The next batch: the token just drawn and what may follow it. */
+static int compute(struct run *r, int32_t id, struct err *e)
+{
+	size_t room = session_ctx(r->s) - session_length(r->s, 0) - 1, max = r->draft;
+
+	if (max > room)
+		max = room;
+	if (max >= session_ubatch(r->s))
+		max = session_ubatch(r->s) - 1;
+	r->batch[0] = id;
+	r->row = 0;
+	r->n_batch = 1;
+	if (max)
+		r->n_batch += lookup_draft(r->history.v, r->history.n, r->batch + 1, max);
+	r->r->drafted += r->n_batch - 1;
 	r->r->finish = GENERATE_ABORTED;
-	return session_eval(r->s, 0, &id, 1, e);
+	return session_eval(r->s, 0, r->batch, r->n_batch, e);
+}
+
+static void adapt(struct run *r, size_t came_true)
+{
+	size_t proposed = r->n_batch - 1;
+
+	r->r->accepted += came_true;
+	if (!proposed)
+		return;
+	if (came_true == proposed)
+		r->draft = 2 * r->draft < (size_t)r->o->draft ? 2 * r->draft : (size_t)r->o->draft;
+	else if (!came_true)
+		r->draft = r->draft > 1 ? r->draft / 2 : 1;
+}
+
+/* Draws from the rows of the batch as long as its draft comes true; 0 go on, 1 finished, -1. */
+static int step(struct run *r, struct err *e)
+{
+	uint32_t before = session_length(r->s, 0) - (uint32_t)r->n_batch;
+	const float *logits;
+	int32_t id = 0;
+	size_t j = 0;
+
+	if (session_logits(r->s, r->row, r->n_batch, &logits, e))
+		return -1;
+	for (;; j++) {
+		int status = take(r, logits + j * session_arch(r->s)->n_vocab, &id, e);
+		if (status)
+			return status;
+		if (j + 1 == r->n_batch || r->batch[j + 1] != id)
+			break;
+	}
+	session_rewind(r->s, 0, before + (uint32_t)j + 1);
+	adapt(r, j);
+	return compute(r, id, e);
 }
 
 static int run(struct run *r, const int32_t *prompt, size_t n, struct err *e)
@@ -134,6 +189,9 @@ static int run(struct run *r, const int32_t *prompt, size_t n, struct err *e)
 		return status < 0 ? -1 : 0;
 	}
 	r->r->finish = GENERATE_LENGTH;
+	r->row = (n - 1) % session_ubatch(r->s);
+	r->n_batch = 1;
+	r->draft = (size_t)r->o->draft;
 	start = clock_now();
 	if (r->o->n_predict != 0)
 		do

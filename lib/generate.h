@@ -16,6 +16,8 @@ struct generate_options {
 	size_t n_stop;
 	int ignore_eos; /* go on behind end-of-generation tokens */
 	int logprobs;   /* alternatives kept per token, 0..SAMPLE_LOGPROBS */
+	int draft; /* tokens proposed at most per step by lookup.h, 0..GENERATE_DRAFT; the session
+	              keeps that many logits rows and one.  The tokens are the same, bit for bit */
 
 	/* Text as it comes, whole characters; may be NULL. */
 	int (*text)(void *arg, const char *p, size_t n, struct err *e);
@@ -24,6 +26,8 @@ struct generate_options {
 	void *arg;
 };
 
+#define GENERATE_DRAFT 15
+
 enum generate_finish { GENERATE_EOS, GENERATE_STOP, GENERATE_LENGTH, GENERATE_ABORTED };
 
 /* "eos", "stop", "length", "aborted". */
@@ -31,9 +35,10 @@ const char *generate_finish_name(enum generate_finish f);
 
 struct generate_result {
 	enum generate_finish finish;
-	size_t n_prompt;        /* tokens of the prompt */
-	struct ids tokens;      /* generated, an end token included */
-	double prefill, decode; /* seconds */
+	size_t n_prompt;          /* tokens of the prompt */
+	struct ids tokens;        /* generated, an end token included */
+	double prefill, decode;   /* seconds */
+	size_t drafted, accepted; /* tokens that were proposed, and those that came true */
 	struct sample_logprob
 	    *logprobs; /* (tokens, 1 + options.logprobs): the chosen one, then the best */
 };

@@ -178,34 +178,38 @@ static int build_init(struct hf_build *b, uint32_t vocab_size, struct err *e)
 }
 
 /* A SentencePiece model begins with the tag of its first piece; ranks are lines of text. */
-static int read_model(struct hf_build *b, struct err *e)
+static int read_model(struct hf_build *b, const char *p, size_t n, struct err *e)
 {
-	char *buf;
-	size_t n;
-	int r = hf_slurp(b, "tokenizer.model", 64u << 20, &buf, &n, e);
-
-	if (r > 0)
-		return err_set(e, ERR_SHORT, "no tokenizer.json and no tokenizer.model");
-	if (r)
-		return -1;
-	r = n && buf[0] == 0x0a ? hf_read_sentencepiece(b, buf, n, e)
-	                        : hf_read_tiktoken(b, buf, n, e);
-	free(buf);
-	return r ? err_in(e, "tokenizer.model") : 0;
+	return (n && p[0] == 0x0a ? hf_read_sentencepiece : hf_read_tiktoken)(b, p, n, e);
 }
+
+/* What a directory may have, the first one counts. */
+static const struct {
+	const char *name;
+	size_t limit;
+	int (*read)(struct hf_build *b, const char *p, size_t n, struct err *e);
+} files[] = {
+    {"tokenizer.json", 256u << 20, hf_read_json},
+    {"tokenizer.model", 64u << 20, read_model},
+};
+#define FILES (sizeof files / sizeof files[0])
 
 static int read_tokens(struct hf_build *b, struct err *e)
 {
-	json_t *root;
-	int r = hf_load(b, "tokenizer.json", 256u << 20, &root, e);
+	char *buf;
+	size_t n;
 
-	if (r > 0)
-		return read_model(b, e);
-	if (r)
-		return -1;
-	r = hf_read_json(b, root, e);
-	json_decref(root);
-	return r ? err_in(e, "tokenizer.json") : 0;
+	for (size_t i = 0; i < FILES; i++) {
+		int r = hf_slurp(b, files[i].name, files[i].limit, &buf, &n, e);
+		if (r < 0)
+			return -1;
+		if (r)
+			continue;
+		r = files[i].read(b, buf, n, e);
+		free(buf);
+		return r ? err_in(e, "%s", files[i].name) : 0;
+	}
+	return err_set(e, ERR_SHORT, "no tokenizer.json and no tokenizer.model");
 }
 
 /* Rows of the embedding that no token has. */
@@ -234,6 +238,22 @@ int hf_vocab_open(struct hf_vocab *v, const char *dir, uint32_t vocab_size, stru
 	memset(v, 0, sizeof *v);
 	if (build_init(&b, vocab_size, e) || read_tokens(&b, e) || hf_read_added(&b, e) ||
 	    hf_read_settings(&b, e) || fill_up(&b, e)) {
+		hf_vocab_close(v);
+		return -1;
+	}
+	return 0;
+}
+
+int hf_vocab_parse(struct hf_vocab *v, const char *name, const char *text, size_t n,
+                   uint32_t vocab_size, struct err *e)
+{
+	struct hf_build b = {.v = v};
+	size_t i = 0;
+
+	memset(v, 0, sizeof *v);
+	while (i + 1 < FILES && strcmp(files[i].name, name))
+		i++;
+	if (build_init(&b, vocab_size, e) || files[i].read(&b, text, n, e) || fill_up(&b, e)) {
 		hf_vocab_close(v);
 		return -1;
 	}
@@ -288,7 +308,7 @@ int hf_vocab_write(const struct hf_vocab *v, struct gguf_write *w, struct err *e
 	    gguf_write_strs(w, KEY "tokens", v->tokens, v->n, e) ||
 	    (v->scores && gguf_write_numbers(w, KEY "scores", GGUF_F32, 1, v->scores, v->n, e)) ||
 	    gguf_write_numbers(w, KEY "token_type", GGUF_I32, 1, v->types, v->n, e) ||
-	    (v->n_merges && gguf_write_strs(w, KEY "merges", v->merges, v->n_merges, e)) ||
+	    (!v->scores && gguf_write_strs(w, KEY "merges", v->merges, v->n_merges, e)) ||
 	    write_ids(v, w, e) || write_flags(v, w, e))
 		return -1;
 	return v->chat_template.n ? gguf_write_str(w, "tokenizer.chat_template", v->chat_template.p,

@@ -30,6 +30,11 @@ struct hf_vocab {
  * twice, a merge of tokens that do not exist, more tokens than vocab_size), kinds of tokenizers
  * that GGUF cannot hold; status 3 when there is no tokenizer file. */
 int hf_vocab_open(struct hf_vocab *v, const char *dir, uint32_t vocab_size, struct err *e);
+
+/* The same from the text of one file, "tokenizer.json" or "tokenizer.model", alone. */
+int hf_vocab_parse(struct hf_vocab *v, const char *name, const char *text, size_t n,
+                   uint32_t vocab_size, struct err *e);
+
 void hf_vocab_close(struct hf_vocab *v);
 
 /* Sets the tokenizer.* keys. */

@@ -338,7 +338,7 @@ static int put_model(struct export *x)
 	        "  \"continuing_subword_prefix\": null,\n  \"end_of_word_suffix\": null,\n"
 	        "  \"fuse_unk\": %s,\n  \"byte_fallback\": %s,\n  \"ignore_merges\": %s,\n",
 	        spm ? "true" : "false", spm ? "true" : "false",
-	        !spm && v->pre->ignore_merges ? "true" : "false");
+	        v->pre && v->pre->ignore_merges ? "true" : "false");
 	if (put_vocab(x))
 		return -1;
 	fputs("  \"merges\": [", x->f);

@@ -7,6 +7,7 @@
 
 #include "hf_regex.h"
 #include "hf_vocab_private.h"
+#include "json_walk.h"
 #include "utf8.h"
 
 /* The expressions that Split steps are known by: the letter of the step, and what the whole is when
@@ -273,29 +274,32 @@ static int use_merge(struct hf_build *b, const struct gguf_str side[2], int64_t 
 
 #define PIECE_MAX 4096
 
-static int read_merges(struct hf_build *b, const json_t *model, struct err *e)
+static int read_merge(struct hf_build *b, const json_t *m, size_t i, struct err *e)
 {
-	const json_t *merges = json_object_get(model, "merges"), *m;
 	char buf[PIECE_MAX];
-	size_t i;
+	struct gguf_str side[2];
+	int64_t id;
 
-	if (!json_is_array(merges))
-		return err_set(e, ERR_TROUBLE, "model.merges: missing, or not an array");
-	json_array_foreach((json_t *)merges, i, m)
-	{
-		struct gguf_str side[2];
-		if (merge_sides(m, side))
-			return err_set(e, ERR_TROUBLE, "model.merges: merge %zu is not two pieces",
-			               i);
-		int64_t id = merged(b, side, buf, sizeof buf);
-		if (id < 0)
-			return err_set(e, ERR_TROUBLE,
-			               "model.merges: merge %zu is of or makes what is no token",
-			               i);
-		if (use_merge(b, side, id, i, e))
-			return -1;
+	if (merge_sides(m, side))
+		return err_set(e, ERR_TROUBLE, "merge %zu is not two pieces", i);
+	if ((id = merged(b, side, buf, sizeof buf)) < 0)
+		return err_set(e, ERR_TROUBLE, "merge %zu is of or makes what is no token", i);
+	return use_merge(b, side, id, i, e);
+}
+
+/* Returns how many there are; -1 with an error. */
+static int64_t read_merges(struct hf_build *b, struct json_walk *merges, struct err *e)
+{
+	json_t *m;
+	int r;
+
+	while ((r = json_walk_next(merges, &m, e)) > 0) {
+		r = read_merge(b, m, merges->i - 1, e);
+		json_decref(m);
+		if (r)
+			break;
 	}
-	return 0;
+	return r ? err_in(e, "model.merges") : (int64_t)merges->i;
 }
 
 /* Characters come before all merges in no order; a longer piece that no merge makes is never made
@@ -312,15 +316,18 @@ static void rest_of_scores(struct hf_build *b, size_t n_merges)
 		}
 }
 
-static int read_scores(struct hf_build *b, const json_t *model, struct err *e)
+/* The llama kind keeps the order of the merges as scores. */
+static int read_scores(struct hf_build *b, struct json_walk *merges, struct err *e)
 {
+	int64_t n;
+
 	if (hf_use_scores(b, e))
 		return -1;
 	for (uint32_t i = 0; i < b->cap; i++)
 		b->v->scores[i] = 1; /* not yet known */
-	if (read_merges(b, model, e))
+	if ((n = read_merges(b, merges, e)) < 0)
 		return -1;
-	rest_of_scores(b, json_array_size(json_object_get(model, "merges")));
+	rest_of_scores(b, (size_t)n);
 	return 0;
 }
 
@@ -384,23 +391,27 @@ static void read_template(struct hf_build *b, const json_t *post)
 	b->v->add_eos = n > 1 && template_token(b, json_array_get(single, n - 1), &b->v->eos);
 }
 
-int hf_read_json(struct hf_build *b, const json_t *root, struct err *e)
+static int read_root(struct hf_build *b, const json_t *root, struct json_walk *merges,
+                     struct err *e)
 {
 	const json_t *model = json_object_get(root, "model");
 	const char *type = str(model, "type"), *unk = str(model, "unk_token");
 	int fallback = is_true(model, "byte_fallback", 0);
-	struct steps steps = {.n = 0};
+	struct steps steps = {.split = ""};
 	char quoted[40];
 	int64_t id;
 
 	if (!json_is_object(model))
 		return err_set(e, ERR_TROUBLE, "model: missing, or not an object");
+	if (!json_walk_found(merges) && (!*type || !strcmp(type, "BPE")))
+		return err_set(e, ERR_TROUBLE, "model.merges: missing, or not an array");
 	if (*type && strcmp(type, "BPE"))
 		return err_unsupported(e, "model.type: '%s' is not supported (supported: BPE)",
 		                       err_quote(quoted, sizeof quoted, type, strlen(type)));
 	if (read_steps(json_object_get(root, "pre_tokenizer"), &steps, e) ||
 	    (fallback ? read_fallback : read_bytelevel)(b, root, &steps, e) ||
-	    read_vocab(b, model, e) || (fallback ? read_scores : read_merges)(b, model, e))
+	    read_vocab(b, model, e) ||
+	    (fallback ? read_scores(b, merges, e) : read_merges(b, merges, e) < 0))
 		return -1;
 	if (fallback && (id = hf_find(b, unk, strlen(unk))) >= 0) {
 		b->v->unk = id;
@@ -412,4 +423,19 @@ int hf_read_json(struct hf_build *b, const json_t *root, struct err *e)
 		return -1;
 	read_template(b, json_object_get(root, "post_processor"));
 	return 0;
+}
+
+int hf_read_json(struct hf_build *b, const char *text, size_t n, struct err *e)
+{
+	struct json_walk merges;
+	json_t *root;
+	int r;
+
+	if (json_walk_parse(&merges, text, n, "model.merges", &root, e))
+		return -1;
+	r = json_is_object(root)
+	        ? read_root(b, root, &merges, e)
+	        : err_set(e, ERR_TROUBLE, "%s, expected an object", json_kind(root));
+	json_decref(root);
+	return r;
 }

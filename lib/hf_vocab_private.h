@@ -57,7 +57,7 @@ int hf_slurp(const struct hf_build *b, const char *name, size_t limit, char **bu
 int hf_load(const struct hf_build *b, const char *name, size_t limit, json_t **out, struct err *e);
 
 /* The readers; errors without the file's name, which hf_vocab_open puts in front. */
-int hf_read_json(struct hf_build *b, const json_t *root, struct err *e);
+int hf_read_json(struct hf_build *b, const char *text, size_t n, struct err *e);
 int hf_read_sentencepiece(struct hf_build *b, const char *p, size_t n, struct err *e);
 int hf_read_tiktoken(struct hf_build *b, const char *p, size_t n, struct err *e);
 

@@ -32,6 +32,7 @@ static uint64_t max2(uint64_t a, uint64_t b)
  *   hidden  (U, n_embd)                    normed final states, kept for the head
  *   q8      (U, widest input)              int8 activations, with scale and sums per token
  *   rope    (U, n_rot)                     cosines, then sines
+ *   dealt   (n_layer, PLAN_STAGES)         blocks of work that threads have taken
  */
 void plan_buffers(struct plan_buffers *b, const struct arch *a, uint32_t ubatch)
 {
@@ -55,6 +56,7 @@ void plan_buffers(struct plan_buffers *b, const struct arch *a, uint32_t ubatch)
 	b->q8_scale = arena_round(n * f);
 	b->q8_sum = arena_round(n * sizeof(int32_t));
 	b->q8_sum256 = arena_round(n * b->sum_stride * sizeof(int32_t));
+	b->dealt = arena_round((uint64_t)a->n_layer * PLAN_STAGES * sizeof(uint32_t));
 	b->rope = 2 * arena_round(n * a->n_rot / 2 * f);
 }
 
@@ -64,7 +66,7 @@ static uint64_t activation_bytes(const struct arch *a, uint32_t ubatch)
 
 	plan_buffers(&b, a, ubatch);
 	return b.x + b.h + b.qkv + b.gate + b.up + b.out + b.hidden + b.q8 + b.q8_scale + b.q8_sum +
-	       b.q8_sum256 + b.rope;
+	       b.q8_sum256 + b.rope + b.dealt;
 }
 
 static int kv_bytes(const struct arch *a, const struct plan_options *o, uint32_t ctx, enum dtype t,

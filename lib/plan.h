@@ -68,6 +68,9 @@ void plan_settle(struct plan_options *o, const struct arch *a);
 /* Rows of activation buffers begin at multiples of this many values (the unit of I2_S). */
 #define PLAN_STRIDE 128
 
+/* Stages of a layer whose work is dealt out in blocks, each with a counter (forward.h). */
+#define PLAN_STAGES 5
+
 /* Errors (status 2): a cache type that the heads do not fit, sums over 2^63. */
 int plan_make(struct plan *p, const struct arch *a, const struct weights *w, uint64_t vocab_bytes,
               const struct plan_options *o, struct err *e);
@@ -79,6 +82,7 @@ uint64_t plan_kv_row(enum dtype t, uint32_t n);
 struct plan_buffers {
 	uint64_t x, h, qkv, gate, up, out, hidden; /* float32, per ubatch */
 	uint64_t q8, q8_scale, q8_sum, q8_sum256;
+	uint64_t dealt;                                     /* counters of the stages */
 	uint64_t rope;                                      /* cosines and sines */
 	uint64_t x_stride, h_stride, qkv_stride, ff_stride; /* elements between rows */
 	uint64_t sum_stride;                                /* of q8_sum256 */

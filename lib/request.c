@@ -245,6 +245,10 @@ json_t *request_answer(const json_t *id, const char *text, size_t n, const struc
 	                              "decode_seconds", r->decode, "prefill_tokens_per_second",
 	                              rate(r->n_prompt, r->prefill), "decode_tokens_per_second",
 	                              rate(r->tokens.n, r->decode)));
+	if (o->draft)
+		json_object_set_new(a, "draft",
+		                    json_pack("{s:I, s:I}", "proposed", (json_int_t)r->drafted,
+		                              "accepted", (json_int_t)r->accepted));
 	if (o->logprobs)
 		json_object_set_new(a, "logprobs", logprobs_json(v, r, o->logprobs));
 	for (size_t i = 0; i < r->tokens.n; i++)

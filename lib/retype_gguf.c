@@ -127,8 +127,8 @@ static int find_i2s(const struct gguf *g, const struct retype_hints *h, enum ter
 	return 0;
 }
 
-static int source_form(struct retype_form *f, const struct gguf *g, const struct gguf_tensor *t,
-                       const struct retype_hints *h, int *assumed, struct err *e)
+int retype_gguf_form(struct retype_form *f, const struct gguf *g, const struct gguf_tensor *t,
+                     const struct retype_hints *h, int *assumed, struct err *e)
 {
 	enum ternary_kind kind = ternary_of_dtype(t->type);
 	struct ternary_tile tile;
@@ -149,7 +149,7 @@ int retype_gguf_source(struct retype_source *src, const struct gguf *g, const st
 	const struct gguf_part *part = &g->parts[t->part];
 
 	memset(src, 0, sizeof *src);
-	if (source_form(&src->form, g, t, h, assumed, e))
+	if (retype_gguf_form(&src->form, g, t, h, assumed, e))
 		return -1;
 	src->rows = t->rows;
 	src->cols = t->cols;

@@ -36,6 +36,10 @@ enum retype_assumed {
 	RETYPE_ASSUMED_ONE_OF = 4, /* of two that are in use */
 };
 
+/* How the elements of a tensor lie; its data need not be there.  *assumed and errors as below. */
+int retype_gguf_form(struct retype_form *form, const struct gguf *g, const struct gguf_tensor *t,
+                     const struct retype_hints *h, int *assumed, struct err *e);
+
 /* A tensor of an open file, read where it is mapped.  *assumed collects enum retype_assumed.
  * factor is 1: see retype_gguf_factor.
  * Errors: a type that cannot be converted, a tiling that is not known. */

@@ -111,6 +111,7 @@ static void set_buffers(struct session *s)
 	f->q8_sum256 = carve(s, PLAN_ACTIVATION, b.q8_sum256);
 	f->cos = carve(s, PLAN_ACTIVATION, b.rope / 2);
 	f->sin = carve(s, PLAN_ACTIVATION, b.rope / 2);
+	f->dealt = carve(s, PLAN_ACTIVATION, b.dealt);
 	f->x_stride = b.x_stride;
 	f->h_stride = b.h_stride;
 	f->qkv_stride = b.qkv_stride;

@@ -15,10 +15,17 @@
  * A stack is found by its hash: first in the heap's own cache (direct-mapped, no lock), then in
  * the table of all.  Births and deaths are counted per heap, so that threads share no line.
  */
-#define CACHE      1024
-#define INDEX      (TRACK_SITES * 2)
-#define PC_BYTES   6 /* of an address; the rest is its sign */
-#define SITE_SHIFT 32
+#define CACHE    1024
+#define INDEX    (TRACK_SITES * 2)
+#define PC_BYTES 6 /* of an address; the rest is its sign */
+
+/* note.b: site (16 bits), epoch (24), time in ticks (24); of a block that ended: site, the site
+ * where it ended (in the low 16). */
+#define SITE_SHIFT  48
+#define EPOCH_SHIFT 24
+#define LOW         ((1u << 24) - 1)
+#define TICK_MS     16
+_Static_assert(TRACK_SITES <= 1 << 16, "a site fits its part of a note");
 
 struct site {
 	uint64_t hash;
@@ -61,12 +68,31 @@ static void *zeros(size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+static uint32_t epoch;
+
 static uint32_t now_ms(void)
 {
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
 	return (uint32_t)(t.tv_sec * 1000 + t.tv_nsec / 1000000);
+}
+
+static uint64_t stamp(uint32_t id)
+{
+	return (uint64_t)id << SITE_SHIFT |
+	       (uint64_t)(__atomic_load_n(&epoch, __ATOMIC_RELAXED) & LOW) << EPOCH_SHIFT |
+	       (now_ms() / TICK_MS & LOW);
+}
+
+static uint32_t site_in(uint64_t note)
+{
+	return (uint32_t)(note >> SITE_SHIFT);
+}
+
+uint32_t track_epoch(void)
+{
+	return __atomic_add_fetch(&epoch, 1, __ATOMIC_RELAXED);
 }
 
 /* ---- sites ---- */
@@ -138,27 +164,39 @@ static uint64_t caller_of(const void *frame)
 	return ((const uint64_t *)frame)[1];
 }
 
+uint32_t track_caller(const void *frame)
+{
+	uint64_t pc = caller_of(frame);
+
+	return all ? site_of(NULL, &pc, 1) : 0;
+}
+
+uint64_t track_both(uint32_t taken, uint32_t ended)
+{
+	return (uint64_t)taken << SITE_SHIFT | ended;
+}
+
 uint64_t track_born(struct heap *h, const void *frame)
 {
 	uint64_t pc[CALLSITE_DEPTH] = {caller_of(frame)};
 	struct track *t = track_of(h);
 
 	if (level == TRACK_STANDARD)
-		return (uint64_t)site_of(t, pc, 1) << SITE_SHIFT;
+		return stamp(site_of(t, pc, 1));
 	unsigned n = callsite_walk(frame, pc);
 	uint32_t id = site_of(t, pc, n ? n : 1);
 	if (t)
 		t->births[id]++;
-	return (uint64_t)id << SITE_SHIFT | now_ms();
+	return stamp(id);
 }
 
 uint64_t track_died(struct heap *h, uint64_t born, const void *frame)
 {
 	uint64_t pc = caller_of(frame);
 	struct track *t = track_of(h);
-	uint32_t id = (uint32_t)(born >> SITE_SHIFT);
+	uint32_t id = site_in(born);
 
-	if (level == TRACK_DETAILED && t)
+	if (level >= TRACK_DETAILED && t)
 		t->deaths[id]++;
 	return (uint64_t)id << SITE_SHIFT | site_of(t, &pc, 1);
 }
@@ -188,8 +226,8 @@ void track_event(const void *p, size_t bytes, uint64_t note)
 	spin_lock(&trace->lock);
 	if (trace->n == sizeof trace->event / sizeof trace->event[0])
 		trace_flush();
-	trace->event[trace->n++] = (struct track_event){
-	    (uintptr_t)p, bytes, (uint32_t)(note >> SITE_SHIFT), now_ms() - trace->start};
+	trace->event[trace->n++] =
+	    (struct track_event){(uintptr_t)p, bytes, site_in(note), now_ms() - trace->start};
 	spin_unlock(&trace->lock);
 }
 
@@ -232,10 +270,11 @@ __attribute__((constructor)) static void configure(void)
 {
 	const char *l = getenv("BITNET_MEM_TRACK"), *path = getenv("BITNET_MEM_TRACE");
 
-	if (l && strcmp(l, "standard") == 0)
-		track_start(TRACK_STANDARD);
-	else if (l && strcmp(l, "detailed") == 0)
-		track_start(TRACK_DETAILED);
+	static const char *const name[] = {"basic", "standard", "detailed", "guard"};
+
+	for (unsigned i = TRACK_STANDARD; l && i <= TRACK_GUARD; i++)
+		if (strcmp(l, name[i]) == 0)
+			track_start(i);
 	if (level != TRACK_BASIC && path && *path)
 		track_trace(path, NULL);
 }
@@ -264,17 +303,26 @@ static void site_fill(struct track_site *s, uint32_t id)
 
 struct count {
 	struct track_site *site;
-	uint32_t n, now;
+	uint32_t n, ticks;
+	uint32_t since; /* only blocks of this epoch and later; 0: all */
 };
+
+/* Epochs wrap: what is less than half a round ahead is later. */
+static bool is_since(uint64_t note, uint32_t since)
+{
+	return (((uint32_t)(note >> EPOCH_SHIFT) - since) & LOW) < LOW / 2;
+}
 
 static void count_block(void *arg, void *block, struct note *n)
 {
 	const struct count *c = arg;
-	uint32_t id = (uint32_t)(n->b >> SITE_SHIFT);
+	uint32_t id = site_in(n->b);
 	uint64_t bytes = mem_note_bytes(n->a);
 	struct track_site *s = &c->site[id < c->n ? id : 0];
 
 	(void)block;
+	if (c->since && !(id && is_since(n->b, c->since)))
+		return;
 	s->blocks++;
 	s->bytes += bytes;
 	s->tag = mem_note_tag(n->a);
@@ -282,8 +330,9 @@ static void count_block(void *arg, void *block, struct note *n)
 		s->most = bytes;
 	if (bytes < s->least || s->blocks == 1)
 		s->least = bytes;
-	if (level == TRACK_DETAILED && id && c->now - (uint32_t)n->b > s->oldest_ms)
-		s->oldest_ms = c->now - (uint32_t)n->b;
+	uint32_t age = (c->ticks - (uint32_t)n->b) & LOW;
+	if (id && (uint64_t)age * TICK_MS > s->oldest_ms)
+		s->oldest_ms = (uint64_t)age * TICK_MS;
 }
 
 static int larger(const void *a, const void *b)
@@ -295,13 +344,13 @@ static int larger(const void *a, const void *b)
 	return x->id < y->id ? -1 : x->id > y->id;
 }
 
-int track_sites(bool ever, void (*fn)(void *arg, const struct track_site *s), void *arg,
-                struct err *e)
+int track_sites_since(uint32_t since, bool ever, void (*fn)(void *arg, const struct track_site *s),
+                      void *arg, struct err *e)
 {
 	if (!all)
 		return 0;
 	uint32_t n = __atomic_load_n(&all->sites, __ATOMIC_RELAXED);
-	struct count c = {zeros(n * sizeof *c.site), n, now_ms()};
+	struct count c = {zeros(n * sizeof *c.site), n, now_ms() / TICK_MS, since};
 	if (!c.site)
 		return err_set(e, ERR_TROUBLE, "no memory for a list of %u sites", n);
 	pool_walk(&pool_first, count_block, &c);
@@ -313,6 +362,12 @@ int track_sites(bool ever, void (*fn)(void *arg, const struct track_site *s), vo
 			fn(arg, &c.site[i]);
 	munmap(c.site, n * sizeof *c.site);
 	return 0;
+}
+
+int track_sites(bool ever, void (*fn)(void *arg, const struct track_site *s), void *arg,
+                struct err *e)
+{
+	return track_sites_since(0, ever, fn, arg, e);
 }
 
 struct report {
@@ -331,10 +386,9 @@ static void report_site(void *arg, const struct track_site *s)
 	fprintf(r->out, "%llu bytes in %llu block%s (%s)", (unsigned long long)s->bytes,
 	        (unsigned long long)s->blocks, s->blocks == 1 ? "" : "s", mem_tag_name(s->tag));
 	if (s->births)
-		fprintf(r->out, ", %llu taken, %llu ended, oldest %.1f s",
-		        (unsigned long long)s->births, (unsigned long long)s->deaths,
-		        (double)s->oldest_ms / 1000);
-	fprintf(r->out, "\n");
+		fprintf(r->out, ", %llu taken, %llu ended", (unsigned long long)s->births,
+		        (unsigned long long)s->deaths);
+	fprintf(r->out, ", oldest %.1f s\n", (double)s->oldest_ms / 1000);
 	if (!s->id)
 		fprintf(r->out, "    not recorded\n");
 	for (unsigned i = 0; i < s->depth; i++)
@@ -361,7 +415,7 @@ size_t track_bytes(void)
 void track_blame(const void *p, const char *what, uint64_t note, const void *frame)
 {
 	char name[256];
-	uint32_t site[2] = {(uint32_t)(note >> SITE_SHIFT), (uint32_t)note};
+	uint32_t site[2] = {site_in(note), (uint32_t)note & 0xffff};
 	static const char *const role[2] = {"taken", "ended"};
 
 	dprintf(STDERR_FILENO, "mem: %p: %s\n", p, what);

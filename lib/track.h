@@ -4,7 +4,8 @@
  *	level      kept                                          read by
  *	basic      bytes and peak per tag                        mem_live, mem_peak
  *	standard   + the site (return address) of each block     track_sites, track_report
- *	detailed   + the whole stack, age, births and deaths     the same, pattern.h
+ *	detailed   + the whole stack, births and deaths          the same, pattern.h
+ *	guard      + ended bytes of arenas are filled, checked   arena.h
  *
  * Chosen by $BITNET_MEM_TRACK before the program starts.  At standard and above, ending a block
  * twice or ending a foreign pointer is reported with the sites of its allocation and end.
@@ -21,7 +22,7 @@
 #include "callsite.h"
 #include "mem.h"
 
-enum track_level { TRACK_BASIC = 0, TRACK_STANDARD, TRACK_DETAILED };
+enum track_level { TRACK_BASIC = 0, TRACK_STANDARD, TRACK_DETAILED, TRACK_GUARD };
 
 /* Sites of a process; blocks of further ones are site 0, "not recorded". */
 #define TRACK_SITES 32768
@@ -33,7 +34,7 @@ struct track_site {
 	uint64_t births, deaths;     /* blocks; 0 below detailed */
 	uint64_t blocks, bytes;      /* live */
 	uint64_t least, most;        /* bytes of the smallest and the largest live block */
-	uint64_t oldest_ms;          /* age of the oldest live block; 0 below detailed */
+	uint64_t oldest_ms;          /* age of the oldest live block */
 	enum mem_tag tag;            /* of the last live block seen */
 };
 
@@ -59,6 +60,12 @@ int track_trace(const char *path, struct err *e);
 int track_sites(bool ever, void (*fn)(void *arg, const struct track_site *s), void *arg,
                 struct err *e);
 
+/* The same for blocks that were taken in epoch since (not 0) or later.  track_epoch begins a new
+ * epoch and returns it. */
+int track_sites_since(uint32_t since, bool ever, void (*fn)(void *arg, const struct track_site *s),
+                      void *arg, struct err *e);
+uint32_t track_epoch(void);
+
 /* Writes live blocks by site, with names, at most max sites (0: all); the number of sites. */
 size_t track_report(FILE *out, size_t max, struct err *e);
 
@@ -77,6 +84,11 @@ uint64_t track_born(struct heap *h, const void *frame);
 
 /* note.b of a block that ends now; born is what it was. */
 uint64_t track_died(struct heap *h, uint64_t born, const void *frame);
+
+/* For other blocks than mem.c's: the site of the caller of the function with this frame, and a note
+ * for track_blame of one that was taken and ended at these sites. */
+uint32_t track_caller(const void *frame);
+uint64_t track_both(uint32_t taken, uint32_t ended);
 
 /* Writes the event to the trace, if there is one. */
 void track_event(const void *p, size_t bytes, uint64_t note);

@@ -81,8 +81,9 @@ static int check_type(struct finder *f, const char *name, const struct gguf_tens
 		    "TQ2_0, Q8_0, Q6_K, Q5_K, Q4_K, Q4_0)",
 		    name, d->name);
 	if (t->type == DTYPE_I2_S && t->rows * t->cols % I2S_BLOCK)
-		return err_unsupported(e, "tensor %s: I2_S of %llu elements, expected a multiple of %d",
-		                       name, (unsigned long long)(t->rows * t->cols), I2S_BLOCK);
+		return err_unsupported(
+		    e, "tensor %s: I2_S of %llu elements, expected a multiple of %d", name,
+		    (unsigned long long)(t->rows * t->cols), I2S_BLOCK);
 	if (t->type == DTYPE_I2_S && f->g->parts[t->part].swapped)
 		return err_unsupported(
 		    e, "tensor %s: I2_S in a file of the other byte order is not supported", name);
@@ -347,6 +348,23 @@ static int check_i2s(const struct weight *w, struct err *e)
 	return 0;
 }
 
+/* Copies n bytes of a mapped file and lets go of its pages on the way, so that a model that is read
+ * is not resident twice. */
+static void copy_out(const struct gguf *g, const struct gguf_tensor *t, uint8_t *to)
+{
+	const uint64_t piece = UINT64_C(4) << 20, page = 4096;
+
+	for (uint64_t at = 0; at < t->bytes; at += piece) {
+		uint64_t n = t->bytes - at < piece ? t->bytes - at : piece;
+		const uint8_t *from = t->data + at;
+		memcpy(to + at, from, n);
+		uintptr_t first = ((uintptr_t)from + page - 1) & ~(uintptr_t)(page - 1);
+		uintptr_t end = ((uintptr_t)from + n) & ~(uintptr_t)(page - 1);
+		if (g->parts[t->part].map.open && end > first)
+			madvise((void *)first, end - first, MADV_DONTNEED);
+	}
+}
+
 static int load_matrix(struct weight *w, const struct gguf *g, const struct weights_options *o,
                        const struct kernels *kern, struct arena *copies, struct err *e)
 {
@@ -364,7 +382,8 @@ static int load_matrix(struct weight *w, const struct gguf *g, const struct weig
 			cols = row * 4;
 			repack_i2s(p, data, t, o->i2s_group);
 		} else {
-			memcpy(p, data, t->bytes);
+			copy_out(g, t, p);
+			codes = p;
 		}
 		if (g->parts[t->part].swapped)
 			swap_payload(p, t);
@@ -445,6 +464,18 @@ static int lock_parts(const struct gguf *g, struct err *e)
 	return 0;
 }
 
+/* When everything was copied: reading ahead may have brought pages back that were let go of. */
+static void let_go(const struct gguf *g)
+{
+	for (unsigned i = 0; i < g->n_parts; i++) {
+		const struct gguf_part *p = &g->parts[i];
+		uint64_t first = (p->header_size + 4095) & ~UINT64_C(4095);
+		if (p->map.open && first < p->map.size)
+			madvise((void *)(uintptr_t)(p->map.data + first), p->map.size - first,
+			        MADV_DONTNEED);
+	}
+}
+
 int weights_load(struct weights *w, const struct gguf *g, const struct weights_options *o,
                  const struct kernels *kern, struct arena *copies, struct err *e)
 {
@@ -459,6 +490,8 @@ int weights_load(struct weights *w, const struct gguf *g, const struct weights_o
 		w->output = w->embd;
 	else if (load_matrix(&w->output, g, o, kern, copies, e))
 		return -1;
+	if (!w->mapped)
+		let_go(g);
 	return o->load == WEIGHTS_MLOCK ? lock_parts(g, e) : 0;
 }
 

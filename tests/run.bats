@@ -84,6 +84,19 @@ refuses() {
 	[ -z "$(bitnet-run -q -p a -n 0)" ]
 }
 
+@test "drafts change the speed, not the tokens" {
+	for seed in 1 2 3; do
+		ids() { bitnet-run -q --json -p 'ROMEO: ROMEO: ROMEO:' -n 150 --seed "$seed" --temp 0.7 "$@"; }
+		want=$(ids | jq -c .tokens)
+		got=$(ids --draft lookup)
+		[ "$(jq -c .tokens <<<"$got")" = "$want" ]
+		jq -e '.draft.proposed > 0 and .draft.proposed >= .draft.accepted' <<<"$got"
+	done
+	jq -e '.draft.accepted > 10' < <(bitnet-run -q --json -p 'ROMEO: ROMEO:' -n 150 --temp 0 --draft lookup)
+	[ "$(bitnet-run -q --draft lookup -p 'ROMEO: ROMEO:' -c 20 --ignore-eos --temp 0)" = \
+		"$(bitnet-run -q -p 'ROMEO: ROMEO:' -c 20 --ignore-eos --temp 0)" ]
+}
+
 @test "generation ends where the context is full" {
 	run --separate-stderr bitnet-run -q --json -p 'ROMEO:' -c 20 --ignore-eos --temp 0
 	[ "$status" -eq 0 ]

@@ -3,6 +3,7 @@
  * renders, and what users write must stay text.
  */
 #include "chat.h"
+#include "fail_alloc.h"
 #include "gguf_build.h"
 #include "unit.h"
 #include "utf8.h"
@@ -203,11 +204,33 @@ static void bad_conversations_are_refused(void)
 	refuse("phi3", SPECIALS - 1, m, 1, "chat format phi3: the vocabulary has no token <|end|>");
 }
 
+static int try_chat(void *arg, struct err *e)
+{
+	struct chat_message m[] = {say("system", "x"), say("user", "y")};
+	struct open *o = arg;
+	struct ids l = {NULL, 0, 0};
+	int r = chat_encode(chat_find("gemma"), o->v, m, 2, &l, e);
+
+	CHECK(!r || !l.n);
+	ids_free(&l);
+	return r;
+}
+
+static void memory_may_end(void)
+{
+	struct open o;
+
+	open_vocab(&o, NULL, SPECIALS);
+	CHECK(fail_alloc(try_chat, NULL, &o) >= 5);
+	close_vocab(&o);
+}
+
 int main(void)
 {
 	RUN(formats_render_as_templates_do);
 	RUN(users_cannot_write_special_tokens);
 	RUN(templates_are_recognised);
 	RUN(bad_conversations_are_refused);
+	RUN(memory_may_end);
 	return unit_end();
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "fail_alloc.h"
 #include "hf_vocab.h"
 #include "io.h"
 #include "json.h"
@@ -309,6 +310,8 @@ static void contradictions_are_refused(void)
 	put("tokenizer.json", "{\"model\":{\"type\":\"Unigram\"}}");
 	refuse(9, ERR_TROUBLE,
 	       "tokenizer.json: model.type: 'Unigram' is not supported (supported: BPE)");
+	put("tokenizer.json", "{\"model\":{\"vocab\":{},\"merges\":1}}");
+	refuse(9, ERR_TROUBLE, "tokenizer.json: model.merges: missing, or not an array");
 	put("tokenizer.json", "{}");
 	refuse(9, ERR_TROUBLE, "tokenizer.json: model: missing, or not an object");
 	put("tokenizer.json", "{");
@@ -633,6 +636,25 @@ static void holes_come_back(void)
 	free(b.p);
 }
 
+static void no_merges_are_a_vocabulary(void)
+{
+	struct vocab *vocab = NULL;
+	struct err e = {0};
+	struct bytes b;
+	struct gguf g;
+
+	put_bpe("", BYTE_STEP, "");
+	if (read_dir(5))
+		return;
+	to_gguf(&b, &g);
+	hf_vocab_close(&v);
+	CHECK_INT(vocab_open(&vocab, &g, NULL, &e), 0);
+	CHECK_STR(e.text, "");
+	vocab_close(vocab);
+	gguf_close(&g);
+	free(b.p);
+}
+
 static void exports_what_it_can(void)
 {
 	struct err e = {0};
@@ -653,6 +675,43 @@ static void exports_what_it_can(void)
 	          "tokenizer.json: token '\\xff\\xff\\xff\\xff' is not UTF-8, which JSON needs");
 	CHECK_INT(hf_vocab_export(&g, "/no/such", &e), -1);
 	CHECK_INT(e.status, ERR_TROUBLE);
+	gguf_close(&g);
+	free(b.p);
+}
+
+static int try_read(void *arg, struct err *e)
+{
+	return hf_vocab_open(&v, dir, *(const uint32_t *)arg, e);
+}
+
+static void undo_read(void *arg)
+{
+	(void)arg;
+	hf_vocab_close(&v);
+}
+
+static int try_export(void *arg, struct err *e)
+{
+	clear_dir();
+	return hf_vocab_export(arg, dir, e);
+}
+
+static void memory_may_end(void)
+{
+	struct bytes b;
+	struct gguf g;
+	uint32_t size = 10;
+
+	put_bpe("\"a b\"", BYTE_STEP, "{\"id\":5,\"content\":\"<s>\",\"special\":true}");
+	put("chat_template.jinja", "{{ x }}");
+	CHECK(fail_alloc(try_read, undo_read, &size) >= 2);
+	put("tokenizer.json", FALLBACK(REPLACE, "null"));
+	CHECK(fail_alloc(try_read, undo_read, &size) >= 1);
+	if (read_dir(10))
+		return;
+	to_gguf(&b, &g);
+	hf_vocab_close(&v);
+	CHECK(fail_alloc(try_export, NULL, &g) >= 1);
 	gguf_close(&g);
 	free(b.p);
 }
@@ -769,7 +828,9 @@ int main(void)
 	RUN(tiktoken_ranks);
 	RUN(every_pre_tokenizer_comes_back);
 	RUN(holes_come_back);
+	RUN(no_merges_are_a_vocabulary);
 	RUN(exports_what_it_can);
+	RUN(memory_may_end);
 	RUN_IF_VECTORS(vectors_of_checkpoints);
 	RUN_IF_VECTORS(published_vocabularies_come_back);
 	RUN_IF_VECTORS(llama_vocabulary_comes_back);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "fail_alloc.h"
 #include "gguf_build.h"
 #include "io.h"
 #include "unit.h"
@@ -723,7 +724,12 @@ static void refuses_contradictions(void)
 	expect_refusal(&o, KEY "tokens: not an array of strings");
 	add(w, "a", 1, 0);
 	build_words(&o.b, w, "gpt2");
-	expect_refusal(&o, KEY "merges: empty");
+	CHECK_INT(open_built(&o, NULL), 0); /* no merges: characters one by one */
+	close_built(&o);
+	build_str(&o.b, KEY "model", "gpt2");
+	build_array(&o.b, KEY "tokens", GGUF_STRING, 1);
+	build_string(&o.b, "a", 1);
+	expect_refusal(&o, KEY "merges: missing");
 	w->merge[w->n_merges++] = "a a";
 	w->merge[w->n_merges++] = "aa";
 	build_words(&o.b, w, "gpt2");
@@ -886,6 +892,43 @@ static void too_long_texts_are_refused(void)
 	close_built(&o);
 }
 
+static int try_open(void *arg, struct err *e)
+{
+	struct open *o = arg;
+
+	vocab_close(o->v);
+	o->v = NULL;
+	return vocab_open(&o->v, &o->g, NULL, e);
+}
+
+static int try_encode(void *arg, struct err *e)
+{
+	struct open *o = arg;
+	struct vocab_text text[2] = {{"<|bos|>abab user\xff ab", 20, 1},
+	                             {"abab user<|bos|>\n\n1", 19, 0}};
+	struct ids l = {NULL, 0, 0};
+	int r = vocab_encode(o->v, text, 2, 1, &l, e);
+
+	CHECK(!r || !l.n);
+	ids_free(&l);
+	return r;
+}
+
+static void memory_may_end(void)
+{
+	struct open o;
+
+	for (int kind = 0; kind < 2; kind++) {
+		if (kind)
+			open_spm(&o, 1, 0);
+		else
+			open_bpe(&o, "default");
+		fail_alloc(try_open, NULL, &o);
+		CHECK(fail_alloc(try_encode, NULL, &o) >= 5);
+		close_built(&o);
+	}
+}
+
 struct crowd {
 	const struct vocab *v;
 	const char *text;
@@ -1040,6 +1083,7 @@ int main(void)
 	RUN(long_texts_are_no_problem);
 	RUN(huge_tokens);
 	RUN(too_long_texts_are_refused);
+	RUN(memory_may_end);
 	RUN(threads_share_a_vocabulary);
 	RUN_IF("llama-bpe.gguf", vectors_llama_bpe);
 	RUN_IF("gpt-2.gguf", vectors_gpt_2);

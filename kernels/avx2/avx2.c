@@ -8,4 +8,5 @@
 void kernels_avx2(struct kernels *k)
 {
 	avx2_wide_init(k);
+	avx2_ternary_init(k);
 }

@@ -1,0 +1,162 @@
+/* Manifests: checksums of tensors and files, in lines that gguf-hash would print. */
+#include "convert_private.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io.h"
+#include "mem.h"
+
+#define MAX_MANIFEST (64 << 20) /* bytes */
+
+/* The name without directories: manifests move with their files. */
+static const char *base(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+int convert_manifest(const struct convert *c, FILE *out, struct err *e)
+{
+	char sum[HASH_TEXT];
+
+	for (unsigned f = 0; f < c->n_files; f++) {
+		const struct convert_file *file = &c->files[f];
+		for (uint64_t i = file->first; i < file->first + file->n; i++)
+			fprintf(out, "xxh64  %s  %s:%s\n", hash_text(sum, c->jobs[i].hash),
+			        base(file->path), c->jobs[i].name);
+		fprintf(out, "xxh64  %s  %s\n", hash_text(sum, file->value), base(file->path));
+	}
+	return ferror(out) ? err_sys(e, "cannot write") : 0;
+}
+
+/* A file that a manifest names, open while its lines last. */
+struct subject {
+	char *path; /* owned; NULL: none */
+	char name[256];
+	struct gguf g;
+	struct safetensors st;
+	int is_st;
+};
+
+static void end_subject(struct subject *s)
+{
+	if (s->path && s->is_st)
+		safetensors_close(&s->st);
+	else if (s->path)
+		gguf_close(&s->g);
+	mem_free(s->path);
+	s->path = NULL;
+}
+
+static int begin_subject(struct subject *s, const char *manifest, const char *name, struct err *e)
+{
+	const char *slash = strrchr(manifest, '/');
+	int dir = slash ? (int)(slash - manifest) + 1 : 0;
+	size_t n = strlen(name);
+
+	if (s->path && !strcmp(s->name, name))
+		return 0;
+	end_subject(s);
+	if (n >= sizeof s->name || strchr(name, '/'))
+		return err_set(e, ERR_TROUBLE, "%s is not the name of a file beside it", name);
+	char *path = mem_alloc(MEM_IO, (size_t)dir + n + 1, e);
+	if (!path)
+		return -1;
+	snprintf(path, (size_t)dir + n + 1, "%.*s%s", dir, manifest, name);
+	s->is_st = n > 12 && !strcmp(name + n - 12, ".safetensors");
+	if (s->is_st ? safetensors_open(&s->st, path, e)
+	             : gguf_open(&s->g, path, GGUF_NO_SIBLINGS, e)) {
+		mem_free(path);
+		return err_in(e, "%s", name);
+	}
+	s->path = path;
+	snprintf(s->name, sizeof s->name, "%s", name);
+	return 0;
+}
+
+/* The sum of a tensor's payload, or with no tensor of the file; 1 when there is no such tensor. */
+static int sum_of(const struct subject *s, const char *tensor, uint64_t *sum, struct err *e)
+{
+	struct hash h;
+	int fd = s->is_st ? s->st.files[0].fd : s->g.parts[0].map.fd;
+	uint64_t offset = 0, bytes = s->is_st ? s->st.files[0].size : s->g.parts[0].size;
+
+	if (tensor && s->is_st) {
+		const struct safetensors_tensor *t = safetensors_find(&s->st, tensor);
+		if (!t)
+			return 1;
+		offset = t->offset;
+		bytes = t->bytes;
+	} else if (tensor) {
+		const struct gguf_tensor *t = gguf_tensor(&s->g, tensor);
+		if (!t)
+			return 1;
+		offset = t->offset;
+		bytes = t->bytes;
+	}
+	hash_begin(&h);
+	if (hash_add_fd(&h, fd, offset, bytes, e))
+		return -1;
+	*sum = hash_value(&h);
+	return 0;
+}
+
+/* One line: "xxh64  HEX  FILE" or "xxh64  HEX  FILE:TENSOR".  1: it differs. */
+static int check_line(struct subject *s, const char *manifest, char *line, FILE *out, struct err *e)
+{
+	char *kind, *hex, *name, *tensor, *end, *save;
+	uint64_t want, have;
+	int r;
+
+	kind = strtok_r(line, " \t\r", &save);
+	if (!kind || strcmp(kind, "xxh64"))
+		return 0;
+	hex = strtok_r(NULL, " \t\r", &save);
+	name = strtok_r(NULL, "\r", &save);
+	if (!hex || !name)
+		return err_set(e, ERR_TROUBLE, "a line of xxh64 without a sum and a name");
+	name += strspn(name, " \t*");
+	errno = 0;
+	want = strtoull(hex, &end, 16);
+	if (*end || errno || strlen(hex) != 16)
+		return err_set(e, ERR_TROUBLE, "%s is no xxh64", hex);
+	tensor = strchr(name, ':');
+	if (tensor)
+		*tensor++ = 0;
+	if (begin_subject(s, manifest, name, e))
+		return -1;
+	r = sum_of(s, tensor, &have, e);
+	if (r < 0)
+		return err_in(e, "%s", name);
+	if (r || have != want)
+		fprintf(out, "%s%s%s: %s\n", name, tensor ? ":" : "", tensor ? tensor : "",
+		        r ? "is missing" : "differs");
+	return r || have != want;
+}
+
+int convert_check(const char *manifest, FILE *out, struct err *e)
+{
+	struct subject s = {0};
+	char *text, *line, *save;
+	size_t n;
+	int r = 0, lines = 0;
+
+	if (io_slurp(manifest, MAX_MANIFEST, &text, &n, e))
+		return -1;
+	for (line = strtok_r(text, "\n", &save); line && r >= 0;
+	     line = strtok_r(NULL, "\n", &save)) {
+		int one = check_line(&s, manifest, line, out, e);
+		lines++;
+		r = one < 0 ? -1 : r | one;
+	}
+	end_subject(&s);
+	free(text);
+	if (!r && !lines)
+		return err_set(e, ERR_TROUBLE, "is empty");
+	return r;
+}
