@@ -39,7 +39,8 @@ static inline int fail_alloc(int (*op)(void *arg, struct err *e), void (*undo)(v
 			printf("# %s\n", e.text), unit_bad++;
 		CHECK_INT(fail_alloc_live(), before);
 	}
-	CHECK(!"the operation never went through");
+	printf("# the operation never went through\n");
+	unit_bad++;
 	return -1;
 }
 
