@@ -48,3 +48,11 @@ setup() {
 	[[ $output != *"no CUDA driver"* ]]
 	[[ $output == *"ok gpu"* ]]
 }
+
+@test "bitnet-leakcheck does as well as it must on a third of the catalogue" {
+	[ -x "$BUILD/bitnet-leakcheck" ] || skip "bitnet-leakcheck is not built"
+	run scripts/leak-catalogue -s -b "$BUILD" -t ledger
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[ "$(grep -c '1/1 s1' <<<"$output")" -ge 11 ]
+}
