@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "ternary.h"
+
 #define I2S_BLOCK 128 /* elements of a packing unit */
 
 /* Bytes of a row that begins on a unit of its own. */
@@ -191,12 +193,38 @@ static int refuse_unknown(const struct finder *f, const struct arch *a, struct e
 	return 0;
 }
 
-int weights_find(struct weights *w, const struct arch *a, const struct gguf *g,
-                 const struct weights_options *o, struct err *e)
+/* A file may say itself how its I2_S lies (bitnet-quantize writes that): this counts more than the
+ * option, whose 32 may be the default. */
+static int marked_packing(struct weights_options *o, const struct gguf *g, struct err *e)
 {
-	struct finder f = {g, o, 0, w};
+	struct gguf_str s;
+	char name[32];
+	int absent = gguf_get_str(g, TERNARY_KEY_I2S, &s, e);
+
+	if (absent)
+		return absent < 0 ? -1 : 0;
+	if (s.n == 3 && !memcmp(s.p, "arm", 3))
+		o->i2s_group = 16;
+	else if (s.n == 3 && !memcmp(s.p, "x86", 3))
+		o->i2s_group = 32;
+	else
+		return err_set(
+		    e, ERR_TROUBLE,
+		    "I2_S in the layout %s is not computed with; bitnet-quantize -t i2_s "
+		    "turns it into another",
+		    err_quote(name, sizeof name, s.p, s.n));
+	return 0;
+}
+
+int weights_find(struct weights *w, const struct arch *a, const struct gguf *g,
+                 const struct weights_options *options, struct err *e)
+{
+	struct weights_options o = *options;
+	struct finder f = {g, &o, 0, w};
 
 	memset(w, 0, sizeof *w);
+	if (marked_packing(&o, g, e))
+		return -1;
 	w->n_layer = a->n_layer;
 	/* Before allocating by block_count: each layer takes at least its seven matrices. */
 	if (a->n_layer > g->n_tensors)
@@ -476,9 +504,13 @@ static void let_go(const struct gguf *g)
 	}
 }
 
-int weights_load(struct weights *w, const struct gguf *g, const struct weights_options *o,
+int weights_load(struct weights *w, const struct gguf *g, const struct weights_options *options,
                  const struct kernels *kern, struct arena *copies, struct err *e)
 {
+	struct weights_options settled = *options, *o = &settled;
+
+	if (marked_packing(o, g, e))
+		return -1;
 	if (load_matrix(&w->embd, g, o, kern, copies, e) ||
 	    load_vector(&w->output_norm, g, kern, copies, e) ||
 	    load_vector(&w->rope_freqs, g, kern, copies, e))

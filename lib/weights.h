@@ -21,8 +21,9 @@ struct weight {
 	const struct gguf_tensor *t;
 	const struct gguf_tensor *scale; /* NAME.scale, or NULL */
 	uint64_t copy;                   /* bytes of the copy; 0: used in place */
-	struct kernel_mat mat;           /* matrices, after weights_load(); I2_S rows are filled up to whole units */
-	const float *v;                  /* vectors, after weights_load() */
+	struct kernel_mat
+	    mat;        /* matrices, after weights_load(); I2_S rows are filled up to whole units */
+	const float *v; /* vectors, after weights_load() */
 };
 
 struct weights_layer {
@@ -51,7 +52,8 @@ struct weights {
 
 struct weights_options {
 	enum weights_load load;
-	int i2s_group; /* elements / 4 of an I2_S packing unit: 32 (published), 16 (ARM builds) */
+	int i2s_group; /* elements / 4 of an I2_S packing unit: 32 (published), 16 (ARM builds);
+	                  where the file says (TERNARY_KEY_I2S), that counts */
 	int check;     /* look for I2_S codes 3 and bad scales while loading */
 };
 

@@ -293,6 +293,73 @@ float_of() {
 	[ "$(jq '.tensors | length' "$tmp/r.json")" -gt 30 ]
 }
 
+# --- what the models compute --------------------------------------------------------------------
+
+# The largest difference between two files of float32 is at most $3.
+near() {
+	[ "$(wc -c <"$1")" -eq "$(wc -c <"$2")" ] || return 1
+	paste <(od -An -v -tf4 -w4 "$1") <(od -An -v -tf4 -w4 "$2") | awk -v t="$3" '
+		{ d = $1 - $2; d = d < 0 ? -d : d; if (!(d <= t)) { bad = 1; if (d > m) m = d } }
+		END { if (bad) print "differs by " m; exit bad }'
+}
+
+# Logits of model $1 (in type $2) are those that the manifest in $3 gives for $4 with int8 activations.
+computes() {
+	local n=0 ids logits tol
+
+	while IFS=$'\t' read -r ids logits tol; do
+		bitnet-run -q -m "$1" -k f32 --tokens "$ids" --logits "$tmp/logits" -n 0 ||
+			return 1
+		near "$tmp/logits" "$3/$logits" "$tol" || { echo "$4 in $2: $logits"; return 1; }
+		n=$((n + 1))
+	done < <(awk -F'\t' -v f="$4" '$1 == f && $4 == "int8" && $5 == "f32" { print $6 "\t" $7 "\t" $9 }' \
+		"$3/manifest.tsv")
+	[ "$n" -ge 3 ]
+}
+
+@test "a float model, quantized to each type that is computed with, gives its reference logits" {
+	[ -x "$BUILD/bitnet-run" ] || skip "bitnet-run is not built"
+	for type in i2_s i2_s_arm iq1_bn iq2_bn; do
+		# The file is in the other byte order: the result is in this machine's.
+		bitnet-quantize -q -f -t "$type" tests/data/golden/b158-be-f16.gguf "$tmp/o.gguf"
+		computes "$tmp/o.gguf" "$type" tests/data/golden b158-be-f16.gguf
+	done
+}
+
+@test "every float model of the shared vectors, in each type, gives its reference logits" {
+	[ -x "$BUILD/bitnet-run" ] || skip "bitnet-run is not built"
+	dir=${BITNET_SHARED:-../shared}/vectors/logits
+	[ -d "$dir" ] || skip "no shared vectors"
+	n=0
+	for file in $(awk -F'\t' '$3 ~ /^f(16|32)$/ && $4 == "int8" && !seen[$1]++ { print $1 }' "$dir/manifest.tsv"); do
+		for type in i2_s i2_s_arm tq1_0 tq2_0 iq1_bn iq2_bn; do
+			run --separate-stderr bitnet-quantize -q -f -t "$type" "$dir/$file" "$tmp/o.gguf"
+			[[ $stderr == *'multiple of 256 columns'* ]] && continue
+			[ "$status" -eq 0 ]
+			computes "$tmp/o.gguf" "$type" "$dir" "$file"
+			n=$((n + 1))
+		done
+	done
+	[ "$n" -ge 20 ]
+}
+
+@test "scales beside the weights go into the scale of the result" {
+	[ -x "$BUILD/bitnet-run" ] || skip "bitnet-run is not built"
+	dir=${BITNET_SHARED:-../shared}/vectors/logits
+	[ -e "$dir/bitnet-scale16-f16.gguf" ] || skip "no shared vectors"
+	beside() { jq '[.tensors[] | select(.name | endswith(".scale"))] | length' "$tmp/r.json"; }
+	bitnet-quantize -q -t i2_s --report "$tmp/r.json" "$dir/bitnet-scale16-f16.gguf" "$tmp/o.gguf"
+	[ "$(beside)" -eq 0 ]
+	bitnet-quantize -q -f -t iq1_bn --report "$tmp/r.json" "$dir/bitnet-scale16-f16.gguf" "$tmp/o.gguf"
+	[ "$(beside)" -gt 0 ]
+}
+
+@test "a layout that is marked and not computed with is refused by run" {
+	[ -x "$BUILD/bitnet-run" ] || skip "bitnet-run is not built"
+	refuses 2 'bitnet-run: */i2_s_rows4.gguf: I2_S in the layout rows4 is not computed with; bitnet-quantize -t i2_s turns it into another' \
+		bitnet-run -m "$(in_type i2_s_rows4)" -p x -n 1
+}
+
 # --- files --------------------------------------------------------------------------------------
 
 @test "an output that exists stays, unless -f replaces it" {
