@@ -126,6 +126,12 @@ struct kernels {
 	void (*relu2_mul)(float *g, const float *u, size_t n); /* g = max(g,0)^2 * u */
 	void (*silu_mul)(float *g, const float *u, size_t n);  /* g = g / (1 + exp(-g)) * u */
 	void (*attend)(const struct kernel_attn *a);
+
+	/* What this machine gives at best, for shares of it.  Reads n bytes (a multiple of 4096)
+	 * once; the result depends on them. */
+	uint64_t (*probe_read)(const uint8_t *p, size_t n);
+	/* Many int8 multiply-adds without memory; returns how many. */
+	uint64_t (*probe_int8)(uint64_t rounds);
 };
 
 /* The table called name, or the best for this CPU when name is NULL; NULL when there is no such

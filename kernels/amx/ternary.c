@@ -74,6 +74,8 @@ static void configure(size_t m0, size_t m1)
 	}
 	c.rows[C00] = c.rows[C01] = c.rows[A0] = (uint8_t)m0;
 	c.rows[C10] = c.rows[C11] = c.rows[A1] = (uint8_t)(m1 ? m1 : 1);
+	/* gcc's intrinsic says that it reads a pointer's size only: the rest must be stored too */
+	__asm__ volatile("" : : "r"(&c) : "memory");
 	_tile_loadconfig(&c);
 }
 
@@ -249,10 +251,34 @@ static void mul(const struct kernel_mat *w, const struct kernel_input *x, size_t
 	avx512_mul_others(w, x, row0, row1, y, y_stride, scratch);
 }
 
+static uint64_t probe_int8(uint64_t rounds)
+{
+	static uint8_t tile[1024] __attribute__((aligned(64)));
+
+	configure(TILE, TILE);
+	_tile_loadd(A0, tile, 64);
+	_tile_loadd(A1, tile, 64);
+	_tile_loadd(B0, tile, 64);
+	_tile_loadd(B1, tile, 64);
+	_tile_zero(C00);
+	_tile_zero(C01);
+	_tile_zero(C10);
+	_tile_zero(C11);
+	for (uint64_t r = 0; r < rounds; r++) {
+		_tile_dpbsud(C00, A0, B0);
+		_tile_dpbsud(C01, A0, B1);
+		_tile_dpbsud(C10, A1, B0);
+		_tile_dpbsud(C11, A1, B1);
+	}
+	_tile_release();
+	return rounds * 4 * TILE * STRIP * 64;
+}
+
 void amx_ternary_init(struct kernels *k)
 {
 	k->mul[DTYPE_I2_S] = mul;
 	k->mul[DTYPE_TQ1_0] = mul;
 	k->mul[DTYPE_TQ2_0] = mul;
 	k->mul[DTYPE_IQ2_BN] = mul;
+	k->probe_int8 = probe_int8;
 }

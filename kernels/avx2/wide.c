@@ -7,6 +7,7 @@
 #include "../scalar/scalar.h"
 #include "../wide/attend.h"
 #include "../wide/float.h"
+#include "../wide/ceiling.h"
 #include "../wide/vector.h"
 #include "../wide/entries.h"
 

@@ -13,4 +13,5 @@ void kernels_scalar(struct kernels *k)
 	scalar_float_init(k);
 	scalar_vector_init(k);
 	scalar_attend_init(k);
+	scalar_probe_init(k);
 }

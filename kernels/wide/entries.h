@@ -22,6 +22,7 @@ static void wide_init(struct kernels *k)
 	wide_float_init(k);
 	wide_vector_init(k);
 	k->attend = attend;
+	k->probe_read = probe_read;
 }
 
 #endif

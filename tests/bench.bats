@@ -1,0 +1,101 @@
+#!/usr/bin/env bats
+# bitnet-bench: what a user sees.
+
+bats_require_minimum_version 1.5.0
+
+setup() {
+	cd "$BATS_TEST_DIRNAME/.."
+	tmp=$BATS_TEST_TMPDIR
+	quick=(-t 1 -p 16 -n 2 -r 1)
+}
+
+# The command ends with status 2, nothing on standard output and the one line $1 (a pattern).
+refuses() {
+	local pattern=$1
+	shift
+	run --separate-stderr "$@"
+	echo "status $status, stderr: $stderr"
+	[ "$status" -eq 2 ]
+	[ -z "$output" ]
+	[[ $stderr == $pattern ]]
+}
+
+@test "the small model: two ceilings, a prefill and a decoding" {
+	run --separate-stderr bitnet-bench "${quick[@]}" --csv
+	[ "$status" -eq 0 ]
+	[ -z "$stderr" ]
+	[ "${#lines[@]}" -eq 5 ]
+	[ "${lines[0]}" = "what,threads,tokens,at_once,depth,median,low,high,unit,share" ]
+	[[ ${lines[1]} == read,1,* ]]
+	[[ ${lines[2]} == int8,1,* ]]
+	[[ ${lines[3]} == prefill,1,16,16,0,* ]]
+	[[ ${lines[4]} == decode,1,2,1,0,* ]]
+}
+
+@test "figures are positive and in order, shares only where there is a ceiling" {
+	bitnet-bench "${quick[@]}" -r 3 --json >"$tmp/out"
+	[ "$(jq -s 'map(select(.low > 0 and .low <= .median and .median <= .high)) | length' "$tmp/out")" -eq 4 ]
+	[ "$(jq -s 'map(select(has("share")) | .what) | join(" ")' -r "$tmp/out")" = "prefill decode" ]
+}
+
+@test "lists of threads, prompts, batches and depths each give a row" {
+	bitnet-bench -t 1,2 -p 8,16 -u 4,8 -n 2 -d 0,32 -r 1 --json >"$tmp/out"
+	[ "$(jq -s 'map(select(.what == "prefill")) | length' "$tmp/out")" -eq 8 ]
+	[ "$(jq -s 'map(select(.what == "decode") | .depth) | join(" ")' -r "$tmp/out")" = "0 32 0 32" ]
+}
+
+@test "a shape is made in memory, in each type" {
+	for type in I2_S TQ1_0 TQ2_0; do
+		run --separate-stderr bitnet-bench --shape 256,1,512,4,2,300 --type $type "${quick[@]}"
+		[ "$status" -eq 0 ]
+		[ "${#lines[@]}" -eq 5 ]
+	done
+	for head in F32 BF16 Q8_0 Q6_K Q4_0; do
+		bitnet-bench --shape 256,1,512,4,2,300 --head-type $head "${quick[@]}"
+	done
+}
+
+@test "a Markdown table has a head, a rule and a row per figure" {
+	run --separate-stderr bitnet-bench "${quick[@]}" --markdown
+	[ "${#lines[@]}" -eq 6 ]
+	[[ ${lines[1]} == "| --- |"* ]]
+	for l in "${lines[@]}"; do [ "$(tr -cd '|' <<<"$l" | wc -c)" -eq 11 ]; done
+}
+
+@test "another command is run in turns" {
+	run --separate-stderr bitnet-bench -r 3 --ours "echo a >>$tmp/log" --vs "echo b >>$tmp/log"
+	[ "$status" -eq 0 ]
+	[ "$(tr -d '\n' <"$tmp/log")" = ababab ]
+	[ "${#lines[@]}" -eq 5 ]
+	[[ ${lines[4]} == median* ]]
+}
+
+@test "a command that fails is named" {
+	run --separate-stderr bitnet-bench -r 1 --ours true --vs 'exit 3'
+	[ "$status" -eq 2 ]
+	[ "$stderr" = "bitnet-bench: 'exit 3' failed" ]
+}
+
+@test "every kernel set of this machine runs" {
+	for set in $(bitnet-run --list-kernels | cut -d' ' -f1); do
+		bitnet-bench --kernel "$set" "${quick[@]}" -p 4
+	done
+}
+
+@test "usage errors are one line" {
+	refuses "bitnet-bench: *'x' is not a list*" bitnet-bench -t x
+	refuses "bitnet-bench: *'0' is not a list*" bitnet-bench -t 0
+	refuses "bitnet-bench: --vs and --ours need each other" bitnet-bench --vs true
+	refuses "bitnet-bench: --model and --shape exclude each other" bitnet-bench -m a --shape tiny
+	refuses "bitnet-bench: operands are not taken*" bitnet-bench a
+	refuses "bitnet-bench: *'oddly' is not a shape*" bitnet-bench --shape oddly
+	refuses "bitnet-bench: *'256,1,512,3,2,300' is not a shape*" bitnet-bench --shape 256,1,512,3,2,300
+	refuses "bitnet-bench: *Q4_K*not made" bitnet-bench --shape tiny --type Q4_K
+	refuses "bitnet-bench: kernel set 'none' does not exist*" bitnet-bench --kernel none --csv -t 1
+}
+
+@test "a file that is not there" {
+	run --separate-stderr bitnet-bench -m "$tmp/none.gguf" "${quick[@]}" --json
+	[ "$status" -eq 2 ]
+	[[ $stderr == "bitnet-bench: $tmp/none.gguf: "* ]]
+}
