@@ -178,8 +178,7 @@ static int fill_in(struct forecast_options *f, struct err *e)
 {
 	char *end = NULL;
 
-	f->plan.ctx = o.ctx > 0 ? (uint32_t)o.ctx : 0;
-	f->whole_ctx = o.ctx < 0;
+	f->plan.ctx = o.ctx < 0 ? PLAN_CTX_ALL : (uint32_t)o.ctx;
 	f->plan.sequences = (uint32_t)o.sequences;
 	f->plan.ubatch = (uint32_t)o.ubatch;
 	f->plan.threads = o.threads ? (int)o.threads : threads_available();
@@ -258,6 +257,8 @@ static int read_options(struct forecast_options *f, struct err *e)
 		plot++;
 	if (plot == 3)
 		return err_set(e, ERR_TROUBLE, "--plot: '%s' is not auto, always or never", o.plot);
+	if (o.emit && emit_find(o.emit, e) < 0)
+		return -1;
 	if (o.bytes && o.si)
 		return err_set(e, ERR_TROUBLE, "--bytes and --si exclude each other");
 	o.report.units = o.bytes ? REPORT_BYTES : o.si ? REPORT_SI : REPORT_BINARY;
@@ -379,6 +380,8 @@ static void warn(const char *file, const struct gguf *g, const struct forecast *
 		fprintf(stderr, "bitnet-memplan: %s: %s\n", file, g->warnings[i].text);
 	for (unsigned i = 0; i < f->shape.n_assumed; i++)
 		fprintf(stderr, "bitnet-memplan: %s: %s\n", file, f->shape.assumed[i]);
+	if (f->shared[0])
+		fprintf(stderr, "bitnet-memplan: %s: %s\n", file, f->shared);
 	if (f->tally.longer)
 		fprintf(stderr, "bitnet-memplan: %s: %llu bytes behind the last tensor\n", file,
 		        (unsigned long long)f->tally.longer);
@@ -399,7 +402,7 @@ static int print_forecast(const struct solve *s, const char *file, const struct 
 	if (o.quiet)
 		return over != NULL;
 	if (o.emit)
-		return emit(&r, o.emit, stdout, e) ? -1 : over != NULL;
+		return emit(&r, emit_find(o.emit, e), stdout, e) ? -1 : over != NULL;
 	if (advise(&advice, s, f, e))
 		return -1;
 	r.advice = &advice;

@@ -484,7 +484,7 @@ static int open_session(struct run *r, struct err *e)
 		return err_set(e, ERR_TROUBLE, "--i2s-group: %lld is neither 16 nor 32",
 		               (long long)o.i2s_group);
 	if (o.ctx < 0)
-		so.plan.ctx = UINT32_MAX;
+		so.plan.ctx = PLAN_CTX_ALL;
 	if (vocab_plan(&r->gguf, &so.vocab_bytes, e) || session_open(&r->session, &r->gguf, &so, e))
 		return -1;
 	uint32_t trained = session_arch(r->session)->n_ctx;

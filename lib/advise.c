@@ -134,7 +134,6 @@ static int say_changes(struct advice *a, const struct solve *s, const struct for
 		return -1;
 	if (ctx && ctx < f->options.ctx) {
 		o.plan.ctx = ctx;
-		o.whole_ctx = 0;
 		snprintf(option, sizeof option, "-c %u", ctx);
 		if (try_options(a, s, f, &o, "ctx-size", option, e))
 			return -1;

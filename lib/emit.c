@@ -90,20 +90,25 @@ static void emit_docker(const struct report *r, const struct numbers *n, FILE *o
 	        r->f->total.device ? " --gpus=1" : "");
 }
 
-int emit(const struct report *r, const char *form, FILE *out, struct err *e)
+static const struct {
+	const char *name;
+	void (*write)(const struct report *r, const struct numbers *n, FILE *out);
+} forms[] = {
+    {"sh", emit_sh}, {"k8s", emit_k8s}, {"systemd", emit_systemd}, {"docker", emit_docker}};
+
+int emit_find(const char *form, struct err *e)
 {
-	static const struct {
-		const char *name;
-		void (*write)(const struct report *r, const struct numbers *n, FILE *out);
-	} forms[] = {
-	    {"sh", emit_sh}, {"k8s", emit_k8s}, {"systemd", emit_systemd}, {"docker", emit_docker}};
+	for (int i = 0; i < (int)(sizeof forms / sizeof *forms); i++)
+		if (!strcmp(forms[i].name, form))
+			return i;
+	return err_set(e, ERR_TROUBLE, "--emit: '%s' is not sh, k8s, systemd or docker", form);
+}
+
+int emit(const struct report *r, int form, FILE *out, struct err *e)
+{
 	struct numbers n;
 
 	compute(r, &n);
-	for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
-		if (!strcmp(forms[i].name, form)) {
-			forms[i].write(r, &n, out);
-			return ferror(out) ? err_sys(e, "cannot write") : 0;
-		}
-	return err_set(e, ERR_TROUBLE, "--emit: '%s' is not sh, k8s, systemd or docker", form);
+	forms[form].write(r, &n, out);
+	return ferror(out) ? err_sys(e, "cannot write") : 0;
 }

@@ -4,8 +4,10 @@
 
 #include "forecast_report.h"
 
-/* form: "sh", "k8s", "systemd", "docker".  What each number means stands in comments beside it.
- * Errors (status 2): another form. */
-int emit(const struct report *r, const char *form, FILE *out, struct err *e);
+/* The number of a form: "sh", "k8s", "systemd", "docker"; -1 for another (status 2). */
+int emit_find(const char *form, struct err *e);
+
+/* Writes the settings; what each number means stands in comments beside it. */
+int emit(const struct report *r, int form, FILE *out, struct err *e);
 
 #endif

@@ -415,8 +415,6 @@ static void settle(struct forecast *f, const struct forecast_options *o)
 	if (!f->computed)
 		a.n_ctx = f->shape.n_ctx ? f->shape.n_ctx : PLAN_CTX;
 	*p = o->plan;
-	if (o->whole_ctx)
-		p->ctx = a.n_ctx;
 	plan_settle(p, &a);
 	f->fill = p->ctx;
 	if (o->has_fill && o->fill_percent)
@@ -479,6 +477,20 @@ static void exchange_weights(struct forecast *f, const struct gguf *graph)
 	r->start = r->full = pages(r->bytes);
 }
 
+/* Ids that mean other types to other programs, and what they are here. */
+static void note_shared_ids(struct forecast *f, const struct gguf *g)
+{
+	for (uint64_t i = 0; i < g->n_tensors; i++) {
+		const struct gguf_tensor *t = &g->tensors[i];
+		if (t->id != 36 && t->id != 38)
+			continue;
+		snprintf(f->shared, sizeof f->shared,
+		         "type %u was another type once: taken for %s by the tensors' sizes", t->id,
+		         dtype_get(t->type)->name);
+		return;
+	}
+}
+
 int forecast_make(struct forecast *f, const struct gguf *g, const struct forecast_options *o,
                   struct err *e)
 {
@@ -490,6 +502,7 @@ int forecast_make(struct forecast *f, const struct gguf *g, const struct forecas
 	if (shape_read(&f->shape, g, e))
 		return -1;
 	tally_make(&f->tally, g);
+	note_shared_ids(f, g);
 	if (known_graph(f, graph, &w, &wo, e))
 		goto fail;
 	f->layers = f->computed ? f->arch.n_layer : f->shape.n_layer;

@@ -14,7 +14,6 @@
 /* All-zero is what bitnet-run does without options, with a full context. */
 struct forecast_options {
 	struct plan_options plan; /* zeros as plan_settle says */
-	int whole_ctx;            /* ctx is the model's context_length */
 	int has_fill;             /* fill is given: */
 	uint64_t fill;            /* tokens stored per sequence; over ctx: ctx */
 	int fill_percent;         /* fill is percent of ctx */
@@ -66,10 +65,11 @@ struct forecast_totals {
 struct forecast {
 	struct shape shape;
 	struct tally tally;
-	struct arch arch;            /* when computed */
-	int computed;                /* bitnet-run runs this model: nothing is unknown */
-	char reason[200];            /* why not */
-	char vocab[200];             /* why the tokenizer is unknown, or "" */
+	struct arch arch; /* when computed */
+	int computed;     /* bitnet-run runs this model: nothing is unknown */
+	char reason[200]; /* why not */
+	char shared[120]; /* an id that means several types, and which it is here; or "" */
+	char vocab[200];  /* why the tokenizer is unknown, or "" */
 	struct plan_options options; /* settled */
 	uint32_t ctx;                /* positions per sequence, rounded */
 	uint32_t fill, prompt;       /* tokens */

@@ -406,6 +406,8 @@ static json_t *json_lines(const struct report *r)
 
 	for (unsigned i = 0; i < r->g->n_warnings; i++)
 		json_array_append_new(a, json_string(r->g->warnings[i].text));
+	if (r->f->shared[0])
+		json_array_append_new(a, json_string(r->f->shared));
 	for (unsigned i = 0; i < r->f->shape.n_assumed; i++)
 		json_array_append_new(a, json_string(r->f->shape.assumed[i]));
 	return a;

@@ -94,6 +94,8 @@ static void set(struct plan *p, enum plan_index i, const char *name, enum mem_ta
 
 void plan_settle(struct plan_options *p, const struct arch *a)
 {
+	if (p->ctx == PLAN_CTX_ALL)
+		p->ctx = a->n_ctx;
 	if (!p->ctx)
 		p->ctx = a->n_ctx < PLAN_CTX ? a->n_ctx : PLAN_CTX;
 	if (!p->sequences)

@@ -61,8 +61,9 @@ struct plan {
 /* What options that were left open become, and what they are cut to: ctx 0 is the model's, at most
  * PLAN_CTX; ubatch 0 is PLAN_UBATCH, at most ctx; types NONE are F16; the other zeros are 1;
  * logits_rows is at most ubatch. */
-#define PLAN_CTX    4096
-#define PLAN_UBATCH 512
+#define PLAN_CTX     4096
+#define PLAN_CTX_ALL UINT32_MAX /* for ctx: the model's, however large */
+#define PLAN_UBATCH  512
 void plan_settle(struct plan_options *o, const struct arch *a);
 
 /* Rows of activation buffers begin at multiples of this many values (the unit of I2_S). */

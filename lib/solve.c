@@ -52,7 +52,6 @@ static int largest(const struct solve *s, uint32_t low, uint32_t high,
 static void put_ctx(struct forecast_options *o, uint32_t v)
 {
 	o->plan.ctx = v;
-	o->whole_ctx = 0;
 }
 
 static void put_batch(struct forecast_options *o, uint32_t v)
