@@ -1,104 +1,13 @@
-/* Block types: one function reads or writes one block; the loops are at the end. */
+/* Block types: one function writes one block; the loops are at the end. */
 #include "blocks.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "half.h"
+#include "kernels.h"
 
-static void get_q8_0(float *y, const uint8_t *x)
-{
-	float d = half_to_f32(half_get(x));
-
-	for (int i = 0; i < 32; i++)
-		y[i] = d * (float)(int8_t)x[2 + i];
-}
-
-static void get_q4_0(float *y, const uint8_t *x)
-{
-	float d = half_to_f32(half_get(x));
-
-	for (int i = 0; i < 16; i++) {
-		y[i] = d * (float)((x[2 + i] & 15) - 8);
-		y[i + 16] = d * (float)((x[2 + i] >> 4) - 8);
-	}
-}
-
-static void get_q4_1(float *y, const uint8_t *x)
-{
-	float d = half_to_f32(half_get(x)), m = half_to_f32(half_get(x + 2));
-
-	for (int i = 0; i < 16; i++) {
-		y[i] = d * (float)(x[4 + i] & 15) + m;
-		y[i + 16] = d * (float)(x[4 + i] >> 4) + m;
-	}
-}
-
-/* The 5-bit code of value i: a nibble and a bit of the word h. */
-static int code5(const uint8_t *nibbles, const uint8_t *h, int i)
-{
-	int nibble = i < 16 ? nibbles[i] & 15 : nibbles[i - 16] >> 4;
-
-	return nibble | (h[i / 8] >> i % 8 & 1) << 4;
-}
-
-static void get_q5_0(float *y, const uint8_t *x)
-{
-	float d = half_to_f32(half_get(x));
-
-	for (int i = 0; i < 32; i++)
-		y[i] = d * (float)(code5(x + 6, x + 2, i) - 16);
-}
-
-static void get_q5_1(float *y, const uint8_t *x)
-{
-	float d = half_to_f32(half_get(x)), m = half_to_f32(half_get(x + 2));
-
-	for (int i = 0; i < 32; i++)
-		y[i] = d * (float)code5(x + 8, x + 4, i) + m;
-}
-
-static void get_iq4_nl(float *y, const uint8_t *x)
-{
-	static const int8_t level[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-	                                 1,    13,   25,  38,  53,  69,  89,  113};
-	float d = half_to_f32(half_get(x));
-
-	for (int i = 0; i < 16; i++) {
-		y[i] = d * (float)level[x[2 + i] & 15];
-		y[i + 16] = d * (float)level[x[2 + i] >> 4];
-	}
-}
-
-static void get_q6_k(float *y, const uint8_t *x)
-{
-	float d = half_to_f32(half_get(x + 208));
-
-	for (int n = 0; n < 2; n++) {
-		const uint8_t *ql = x + 64 * n, *qh = x + 128 + 32 * n, *sc = x + 192 + 8 * n;
-
-		for (int i = 0; i < 128; i++) {
-			int l = i % 32, quarter = i / 32;
-			int low = ql[l + (quarter & 1) * 32] >> (quarter / 2 * 4) & 15;
-			int code = low | (qh[l] >> 2 * quarter & 3) << 4;
-
-			y[128 * n + i] = d * (float)(int8_t)sc[i / 16] * (float)(code - 32);
-		}
-	}
-}
-
-/* Scale and minimum of sub-block j: 6 bits each, packed in 12 bytes. */
-static void k_scales(const uint8_t *s, int j, int *sc, int *m)
-{
-	if (j < 4) {
-		*sc = s[j] & 63;
-		*m = s[j + 4] & 63;
-	} else {
-		*sc = (s[j + 4] & 15) | s[j - 4] >> 6 << 4;
-		*m = s[j + 4] >> 4 | s[j] >> 6 << 4;
-	}
-}
-
+/* Scale and minimum of sub-block j of Q4_K: 6 bits each, packed in 12 bytes. */
 static void put_k_scales(uint8_t *s, int j, int sc, int m)
 {
 	if (j < 4) {
@@ -109,36 +18,6 @@ static void put_k_scales(uint8_t *s, int j, int sc, int m)
 		s[j - 4] = (uint8_t)(s[j - 4] | sc >> 4 << 6);
 		s[j] = (uint8_t)(s[j] | m >> 4 << 6);
 	}
-}
-
-/* Q4_K and Q5_K: eight sub-blocks of 32; qh holds a fifth bit for Q5_K. */
-static void get_k(float *y, const uint8_t *x, const uint8_t *qh, const uint8_t *q)
-{
-	float d = half_to_f32(half_get(x)), dmin = half_to_f32(half_get(x + 2));
-
-	for (int j = 0; j < 8; j++) {
-		int sc, m;
-
-		k_scales(x + 4, j, &sc, &m);
-		float scale = d * (float)sc, min = dmin * (float)m;
-		for (int i = 0; i < 32; i++) {
-			int code = q[j / 2 * 32 + i] >> j % 2 * 4 & 15;
-
-			if (qh)
-				code |= (qh[i] >> j & 1) << 4;
-			y[32 * j + i] = scale * (float)code - min;
-		}
-	}
-}
-
-static void get_q4_k(float *y, const uint8_t *x)
-{
-	get_k(y, x, NULL, x + 16);
-}
-
-static void get_q5_k(float *y, const uint8_t *x)
-{
-	get_k(y, x, x + 16, x + 48);
 }
 
 /* Rounded to the nearest integer, ties to even, by adding 1.5 * 2^23: what is behind the point
@@ -342,14 +221,7 @@ static void put_q4_k(uint8_t *y, const float *x)
 	}
 }
 
-typedef void get_block(float *y, const uint8_t *x);
 typedef void put_block(uint8_t *y, const float *x);
-
-static get_block *const get[DTYPE_COUNT] = {
-    [DTYPE_Q8_0] = get_q8_0, [DTYPE_Q4_0] = get_q4_0, [DTYPE_Q4_1] = get_q4_1,
-    [DTYPE_Q5_0] = get_q5_0, [DTYPE_Q5_1] = get_q5_1, [DTYPE_Q4_K] = get_q4_k,
-    [DTYPE_Q5_K] = get_q5_k, [DTYPE_Q6_K] = get_q6_k, [DTYPE_IQ4_NL] = get_iq4_nl,
-};
 
 static put_block *const put[DTYPE_COUNT] = {
     [DTYPE_Q8_0] = put_q8_0,
@@ -363,9 +235,15 @@ static int is_float(enum dtype t)
 	return t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16;
 }
 
+/* Reading is what kernels do too; plain C is exact on every machine. */
+static void (*reader(enum dtype type))(float *, const uint8_t *, size_t)
+{
+	return dtype_get(type)->ternary ? NULL : kernels_get("scalar")->dequantize[type];
+}
+
 int blocks_readable(enum dtype type)
 {
-	return is_float(type) || type == DTYPE_F64 || get[type];
+	return type == DTYPE_F64 || reader(type) != NULL;
 }
 
 int blocks_writable(enum dtype type)
@@ -385,19 +263,14 @@ static void read_f64(float *y, const uint8_t *x, size_t n)
 
 void blocks_read(enum dtype type, float *y, const uint8_t *x, size_t n)
 {
-	const struct dtype_info *d = dtype_get(type);
-
-	if (type == DTYPE_F32)
-		memcpy(y, x, 4 * n);
-	else if (type == DTYPE_F16)
+	if (type == DTYPE_F16)
 		half_read_f16(y, x, n);
 	else if (type == DTYPE_BF16)
 		half_read_bf16(y, x, n);
 	else if (type == DTYPE_F64)
 		read_f64(y, x, n);
 	else
-		for (size_t i = 0; i < n; i += d->block, x += d->block_bytes)
-			get[type](y + i, x);
+		reader(type)(y, x, n);
 }
 
 void blocks_write(enum dtype type, uint8_t *y, const float *x, size_t n)
