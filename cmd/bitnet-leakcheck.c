@@ -28,17 +28,20 @@
 #include "suppress.h"
 #include "watch_builtin.h"
 
-enum { STATUS_COMMAND = 1 };
-
 static struct {
 	int64_t pid;
-	uint64_t runs, max_steps, period, step_growth;
+	uint64_t runs, max_steps, period, step_growth, blocks;
 	double interval, seconds, grace;
 	const char *regex, *client, *level, *picture, *again, *compare, *baseline, *suppressions;
 	const char *limit, *action, *hook, *workload, *alone, *model, *exit_status;
 	int unsettled_ok, quiet, no_trim, no_reach;
 	struct opt_list out;
-} o = {.pid = 0, .period = 512 * 1024, .level = "stack", .grace = 10, .exit_status = "verdict"};
+} o = {.pid = 0,
+       .blocks = 1 << 22,
+       .period = 512 * 1024,
+       .level = "stack",
+       .grace = 10,
+       .exit_status = "verdict"};
 
 static const struct opt options[] = {
     {OPT_HEAD, 0, NULL, NULL, NULL, "What is watched", 0, 0, NULL},
@@ -68,6 +71,8 @@ static const struct opt options[] = {
      NULL},
     {OPT_SIZE, 0, "period", &o.period, "BYTES",
      "at level sampled: one block in so many bytes (512K)", 0, 0, NULL},
+    {OPT_COUNT, 0, "ledger-blocks", &o.blocks, "N",
+     "room for so many live blocks of a process (4194304), in powers of two", 0, 0, NULL},
     {OPT_FLAG, 0, "no-reach", &o.no_reach, NULL, "take no snapshots for reachability", 0, 0, NULL},
     {OPT_FLAG, 0, "no-trim", &o.no_trim, NULL, "never call malloc_trim in the command", 0, 0, NULL},
     {OPT_HEAD, 0, NULL, NULL, NULL, "The report", 0, 0, NULL},
@@ -118,6 +123,16 @@ static int level_of(const char *s, enum ledger_level *level, struct err *e)
 			return 0;
 		}
 	return err_set(e, ERR_TROUBLE, "--level: '%s' is not off, site, stack or sampled", s);
+}
+
+/* Of the next power of two, within what a table can be. */
+static unsigned log2_of(uint64_t n)
+{
+	unsigned log2 = 10;
+
+	while (log2 < 30 && ((uint64_t)1 << log2) < n)
+		log2++;
+	return log2;
 }
 
 static int guard_of(struct guard_options *g, struct err *e)
@@ -200,22 +215,28 @@ static int describe(struct report *r, const struct watch *w, struct err *e)
 	       report_string(&r->model, slash ? slash + 1 : o.model, e);
 }
 
-static int print_report(struct report *r, FILE *to, struct err *e)
+static int compare(struct report *r, struct err *e)
 {
-	char picture[PATH_MAX + 8];
-
 	if (o.suppressions && suppress_apply(o.suppressions, r, e))
 		return -1;
 	if (o.compare && baseline_compare(o.compare, r, e))
 		return -1;
-	if (o.baseline && baseline_write(o.baseline, r, e))
-		return -1;
+	return o.baseline ? baseline_write(o.baseline, r, e) : 0;
+}
+
+static int write_files(const struct report *r, struct err *e)
+{
+	char picture[PATH_MAX + 8];
+
 	for (size_t i = 0; i < o.out.n; i++)
 		if (leak_out(r, o.out.v[i], e))
 			return -1;
 	snprintf(picture, sizeof picture, "svg:%s", o.picture ? o.picture : "");
-	if (o.picture && leak_out(r, picture, e))
-		return -1;
+	return o.picture ? leak_out(r, picture, e) : 0;
+}
+
+static int print(const struct report *r, FILE *to, struct err *e)
+{
 	return report_human(r, report_style(to), o.quiet, to, e);
 }
 
@@ -237,11 +258,10 @@ static int settled(void *arg)
 	return judge_settled(arg);
 }
 
-/* Watches one command or process; *status is the exit status. */
-static int watch_one(char *const *argv, int *status, struct err *e)
+/* Watches one command or process and fills the report r. */
+static int watch_one(char *const *argv, struct report *r, struct err *e)
 {
 	struct watch *w = mem_calloc(MEM_OTHER, 1, sizeof *w, e);
-	struct report r;
 	struct watch_options wo = {.argv = argv,
 	                           .pid = (pid_t)o.pid,
 	                           .source = o.regex          ? WATCH_REGEX
@@ -259,43 +279,65 @@ static int watch_one(char *const *argv, int *status, struct err *e)
 	                           .no_reach = o.no_reach,
 	                           .settled = settled,
 	                           .arg = w,
-	                           .ledger = {.period = o.period, .block_log2 = 22}};
+	                           .ledger = {.period = o.period, .block_log2 = log2_of(o.blocks)}};
 
-	report_init(&r);
+	report_init(r);
 	int failed = !w || level_of(o.level, &wo.ledger.level, e) || guard_of(&wo.guard, e);
 	if (!failed && argv && wo.ledger.level != LEDGER_OFF)
-		wo.preload = preload_path(&r, e);
-	failed = failed || watch_run(w, wo, &r, e) || judge_run(w, &r, e) || describe(&r, w, e) ||
-	         print_report(&r, stderr, e);
-	*status = failed ? ERR_TROUBLE : status_of(&r);
+		wo.preload = preload_path(r, e);
+	failed = failed || watch_run(w, wo, r, e) || judge_run(w, r, e) || describe(r, w, e);
 	if (w)
 		watch_free(w);
 	mem_free(w);
+	return failed ? -1 : 0;
+}
+
+static int watch_command(char *const *argv, int *status, struct err *e)
+{
+	struct report r;
+	int failed =
+	    watch_one(argv, &r, e) || compare(&r, e) || write_files(&r, e) || print(&r, stderr, e);
+
+	*status = status_of(&r);
 	report_free(&r);
 	return failed ? -1 : 0;
 }
 
-/* Each workload in a process of its own. */
+/* One workload into the report of all.  One that fails is trouble, whatever it leaks. */
+static int workload(char **argv, const char *name, struct report *all, struct err *e)
+{
+	struct report r;
+
+	argv[2] = (char *)(uintptr_t)name;
+	fprintf(stderr, "workload %s: ", name);
+	int failed = watch_one(argv, &r, e);
+	if (!failed && r.status == BUILTIN_SKIP)
+		failed = report_note(all, e, "workload %s was skipped", name);
+	else if (!failed && (r.status > 0 || r.signal > 0))
+		failed = err_set(e, ERR_TROUBLE, "it failed");
+	else if (!failed)
+		failed = compare(&r, e) || print(&r, stderr, e) || report_absorb(all, &r, name, e);
+	report_free(&r);
+	return failed ? err_in(e, "workload %s", name) : 0;
+}
+
+/* Each in a process of its own. */
 static int watch_workloads(int *status, struct err *e)
 {
 	char *argv[] = {"/proc/self/exe",      "--workload-alone",         NULL,
 	                o.model ? "-m" : NULL, (char *)(uintptr_t)o.model, NULL};
+	struct report all;
 	const char *name;
+	int failed = builtin_check(o.workload, e);
 
-	*status = 0;
-	if (builtin_check(o.workload, e))
-		return -1;
-	for (size_t i = 0; (name = builtin_name(o.workload, i)); i++) {
-		int one;
-		argv[2] = (char *)(uintptr_t)name;
-		fprintf(stderr, "workload %s: ", name);
-		if (watch_one(argv, &one, e))
-			return err_in(e, "workload %s", name);
-		*status = one == ERR_NO || *status == ERR_NO ? ERR_NO
-		          : one > *status                    ? one
-		                                             : *status;
-	}
-	return 0;
+	report_init(&all);
+	for (size_t i = 0; !failed && (name = builtin_name(o.workload, i)); i++)
+		failed = workload(argv, name, &all, e);
+	failed = failed || report_string(&all.command, "workloads", e) ||
+	         report_string(&all.version, BITNET_VERSION, e) || write_files(&all, e);
+	*status = status_of(&all);
+	report_free(&all);
+	return failed ? -1 : 0;
 }
 
 static int render(int *status, struct err *e)
@@ -310,7 +352,7 @@ static int render(int *status, struct err *e)
 	if (failed)
 		err_in(e, "%s", o.again);
 	else
-		failed = print_report(&r, stdout, e);
+		failed = compare(&r, e) || write_files(&r, e) || print(&r, stdout, e);
 	*status = failed ? ERR_TROUBLE : status_of(&r);
 	free(text);
 	report_free(&r);
@@ -341,15 +383,19 @@ static int check(int operands, struct err *e)
 
 static int run(char **argv, int operands, int *status, struct err *e)
 {
-	if (o.alone)
-		return builtin_run(o.alone, o.model, o.max_steps, status, e);
+	if (o.alone) {
+		int failed = builtin_run(o.alone, o.model, o.max_steps, status, e);
+		if (!failed && *status == BUILTIN_SKIP)
+			fprintf(stderr, "skipped: %s\n", e->text);
+		return failed;
+	}
 	if (check(operands, e))
 		return -1;
 	if (o.again)
 		return render(status, e);
 	if (o.workload)
 		return watch_workloads(status, e);
-	return watch_one(operands ? argv : NULL, status, e);
+	return watch_command(operands ? argv : NULL, status, e);
 }
 
 int main(int argc, char **argv)

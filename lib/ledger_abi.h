@@ -125,7 +125,7 @@ struct ledger_control { /* written by the tool, but for the lines marked (p) */
 	uint32_t claims;        /* (p) slots that were ever claimed */
 	uint32_t no_slot;       /* (p) processes that found no free slot */
 };
-#define LEDGER_WAIT_MS 200
+#define LEDGER_WAIT_MS 1000
 
 struct ledger_module {   /* an ELF file in the process */
 	uint64_t base;   /* load bias */

@@ -180,3 +180,51 @@ int report_status(const struct report *r)
 		return ERR_OK;
 	}
 }
+
+static int weight(enum report_verdict v)
+{
+	static const int w[REPORT_VERDICTS] = {[REPORT_LEAK] = 5,
+	                                       [REPORT_GROWTH] = 4,
+	                                       [REPORT_GUARD] = 3,
+	                                       [REPORT_REGRESSION] = 2,
+	                                       [REPORT_UNSETTLED] = 1};
+
+	return w[v];
+}
+
+static double sum(double a, double b)
+{
+	return isnan(a) ? b : isnan(b) ? a : a + b;
+}
+
+int report_absorb(struct report *all, struct report *one, const char *name, struct err *e)
+{
+	struct report_finding *f = report_finding_add(all, e);
+	char why[120];
+
+	if (!f)
+		return -1;
+	f->verdict = one->verdict == REPORT_CLEAN ? REPORT_NOTE : one->verdict;
+	f->live = one->peak;
+	snprintf(why, sizeof why, "%s after %.0f steps in %.1f s",
+	         report_verdict_name(one->verdict), one->steps, one->seconds);
+	if (report_string(&f->kind, "workload", e) || report_string(&f->unit, "bytes", e) ||
+	    report_string(&f->site, name, e) || report_string(&f->why, why, e))
+		return -1;
+	for (size_t i = 0; i < one->n_findings; i++) {
+		if (!(f = report_finding_add(all, e)))
+			return -1;
+		*f = one->finding[i];
+		memset(&one->finding[i], 0, sizeof one->finding[i]);
+	}
+	one->n_findings = 0;
+	for (size_t i = 0; i < one->n_notes; i++)
+		if (report_note(all, e, "%s: %s", name, one->note[i]))
+			return -1;
+	if (weight(one->verdict) > weight(all->verdict))
+		all->verdict = one->verdict;
+	all->steps = sum(all->steps, one->steps);
+	all->seconds = sum(all->seconds, one->seconds);
+	all->events = sum(all->events, one->events);
+	return 0;
+}

@@ -117,6 +117,10 @@ struct report_finding *report_finding_add(struct report *r, struct err *e);
 struct report_series *report_series_add(struct report *r, struct err *e);
 struct report_frame *report_frame_add(struct report_finding *f, struct err *e);
 
+/* Moves the findings and notes of one into all, behind a finding that tells one's verdict, and
+ * makes the verdict of all the worse of both.  one keeps its series. */
+int report_absorb(struct report *all, struct report *one, const char *name, struct err *e);
+
 /* Exit status: 0 clean, 1 leak, growth, regression or guard, 3 unsettled. */
 int report_status(const struct report *r);
 

@@ -19,17 +19,12 @@ struct plot_style report_style(FILE *out)
 	                           .braille = !strcmp(nl_langinfo(CODESET), "UTF-8")};
 }
 
-/* Words of fmt broken at the style's width, further lines indented by indent. */
-static __attribute__((format(printf, 4, 5))) void say(FILE *out, struct plot_style style,
-                                                      int indent, const char *fmt, ...)
+/* Words of text broken at the style's width, further lines indented by indent; column: where the
+ * first line stands already. */
+static void wrap(FILE *out, struct plot_style style, int indent, int column, const char *text)
 {
-	char text[2048];
-	int column = 0, first = 1;
-	va_list ap;
+	int first = column == 0;
 
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof text, fmt, ap);
-	va_end(ap);
 	for (const char *p = text; *p;) {
 		size_t spaces = strspn(p, " "), n = strcspn(p + spaces, " ");
 		if (!first && column + (int)(spaces + n) > style.columns) {
@@ -44,6 +39,18 @@ static __attribute__((format(printf, 4, 5))) void say(FILE *out, struct plot_sty
 		first = 0;
 	}
 	fputc('\n', out);
+}
+
+static __attribute__((format(printf, 4, 5))) void say(FILE *out, struct plot_style style,
+                                                      int indent, const char *fmt, ...)
+{
+	char text[2048];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	wrap(out, style, indent, 0, text);
 }
 
 static const char *amount(char *out, double v, const char *unit)
@@ -78,15 +85,16 @@ static void headline(const struct report *r, struct plot_style style, FILE *out)
 	                                                    "31", "33", "32", "0"};
 	static const char *const says[REPORT_VERDICTS] = {
 	    "CLEAN", "LEAK", "GROWTH", "REGRESSION", "GUARD", "UNSETTLED", "RETENTION", "NOTE"};
-	char text[64];
+	char text[64], line[160];
 
 	if (style.colour)
 		fprintf(out, "\033[1;%sm", colour[r->verdict]);
 	fprintf(out, "%s", says[r->verdict]);
 	if (style.colour)
 		fprintf(out, "\033[0m");
-	say(out, style, 2, " after %.0f steps by %s, in %s", r->steps, r->source ? r->source : "?",
-	    duration(text, r->seconds));
+	snprintf(line, sizeof line, " after %.0f steps by %s, in %s", r->steps,
+	         r->source ? r->source : "?", duration(text, r->seconds));
+	wrap(out, style, 2, (int)strlen(says[r->verdict]), line);
 	if (r->verdict == REPORT_CLEAN && !isnan(r->ledger_could_see)) {
 		say(out, style, 2, "  growth of live blocks < %s/step with 99 %% confidence",
 		    amount(text, r->ledger_could_see, "bytes"));

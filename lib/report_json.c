@@ -252,6 +252,8 @@ static int read_finding(const json_t *o, struct report *r, struct err *e)
 	if (!f || read_object(o, f, finding_members, e) ||
 	    read_verdict(json_object_get(o, "verdict"), &f->verdict, e))
 		return -1;
+	if (!f->kind || !f->unit || !f->why)
+		return wrong("kind, unit or why of a finding", "a string", e);
 	for (int i = 0; i < REPORT_CLASSES; i++)
 		if (json_is_string(class) &&
 		    !strcmp(json_string_value(class), report_class_name(i)))
@@ -274,7 +276,9 @@ static int read_lists(const json_t *o, struct report *r, struct err *e)
 		struct report_series *s = report_series_add(r, e);
 		const json_t *from = json_array_get(a, i), *v = json_object_get(from, "values");
 		size_t n = r->samples;
-		if (!s || read_object(from, s, series_members, e) ||
+		if (s && !json_is_string(json_object_get(from, "verdict")))
+			return wrong("verdict of a series", "a string", e);
+		if (!s || read_object(from, s, series_members, e) || !s->name || !s->unit ||
 		    json_array_size(v) != r->samples || read_numbers(v, "values", &s->v, &n, e))
 			return e && e->text[0] ? -1 : wrong("values", "one number per sample", e);
 	}

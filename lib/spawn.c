@@ -14,7 +14,8 @@
 #include "ledger_abi.h"
 #include "mem.h"
 
-#define STEP_FD   190 /* numbers from here on: out of the way of those that scripts use */
+#define STEP_FD   9  /* or the next lower one: dash knows descriptors of one digit only */
+#define HIGH_FD   20 /* ours, while the child is prepared */
 #define NOT_FOUND 127
 #define CANNOT    126
 
@@ -82,21 +83,39 @@ static int same_file(int a, int b)
 	       x.st_ino == y.st_ino;
 }
 
+/* Out of the way of the numbers that the command gets. */
+static int move_up(int fd)
+{
+	int high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
+
+	if (high < 0)
+		return fd;
+	close(fd);
+	return high;
+}
+
 /* A pipe of one packet: a writer can be at most one step ahead of us. */
 static int step_pipe(int p[2], struct err *e)
 {
 	if (pipe2(p, O_CLOEXEC | O_DIRECT) && pipe2(p, O_CLOEXEC))
 		return err_sys(e, "cannot make a pipe for steps");
-	int high = fcntl(p[1], F_DUPFD_CLOEXEC, STEP_FD);
-	if (high >= 0) {
-		close(p[1]);
-		p[1] = high;
-	}
+	p[1] = move_up(p[1]);
 	fcntl(p[1], F_SETPIPE_SZ, 4096);
 	return 0;
 }
 
-static void set_environment(const struct spawn_options *o, int step)
+/* A number that the command does not get from us already; -1: keep the pipe's own. */
+static int step_number(void)
+{
+	for (int n = STEP_FD; n > STDERR_FILENO; n--) {
+		int flags = fcntl(n, F_GETFD);
+		if (flags < 0 || flags & FD_CLOEXEC)
+			return n;
+	}
+	return -1;
+}
+
+static void set_environment(const struct spawn_options *o, int pipe, int step)
 {
 	const char *before = getenv("LD_PRELOAD");
 	char text[8192];
@@ -104,7 +123,10 @@ static void set_environment(const struct spawn_options *o, int step)
 	if (step >= 0) {
 		snprintf(text, sizeof text, "%d", step);
 		setenv(LEDGER_STEP_FD, text, 1);
-		fcntl(step, F_SETFD, 0);
+		if (step != pipe)
+			dup2(pipe, step);
+		else
+			fcntl(step, F_SETFD, 0);
 	}
 	if (o->ledger)
 		setenv(LEDGER_ENV, o->ledger, 1);
@@ -115,7 +137,8 @@ static void set_environment(const struct spawn_options *o, int step)
 	}
 }
 
-static _Noreturn void child(const struct spawn_options *o, const int theirs[2], int step, int tell)
+static _Noreturn void child(const struct spawn_options *o, const int theirs[2], int pipe, int step,
+                            int tell)
 {
 	if (o->null_input) {
 		int null = open("/dev/null", O_RDONLY);
@@ -127,7 +150,7 @@ static _Noreturn void child(const struct spawn_options *o, const int theirs[2], 
 	for (int i = 0; i < 2; i++)
 		if (theirs[i] >= 0)
 			dup2(theirs[i], STDOUT_FILENO + i);
-	set_environment(o, step);
+	set_environment(o, pipe, step);
 	signal(SIGPIPE, SIG_DFL);
 	if (o->mask)
 		sigprocmask(SIG_SETMASK, o->mask, NULL);
@@ -159,15 +182,16 @@ int spawn_start(struct spawn *s, struct spawn_options o, struct err *e)
 		theirs[1] = fcntl(theirs[0], F_DUPFD_CLOEXEC, 3);
 	else if (o.look && between(STDERR_FILENO, &s->out[1], &theirs[1], e))
 		goto fail;
+	tell[1] = move_up(tell[1]);
 	s->step = steps[0];
-	s->step_number = steps[1];
+	s->step_number = steps[1] < 0 || step_number() < 0 ? steps[1] : step_number();
 	s->pid = fork();
 	if (s->pid < 0) {
 		err_sys(e, "cannot fork");
 		goto fail;
 	}
 	if (s->pid == 0)
-		child(&o, theirs, steps[1], tell[1]);
+		child(&o, theirs, steps[1], s->step_number, tell[1]);
 	close_all((int[]){tell[1], steps[1], theirs[0], theirs[1]}, 4);
 	ssize_t n = read(tell[0], &failed, sizeof failed);
 	close(tell[0]);

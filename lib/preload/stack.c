@@ -221,21 +221,30 @@ static inline int same(const struct ledger_cached *c, uintptr_t frame_at)
 	return !differ;
 }
 
+/* The innermost return address alone. */
+static uint32_t address_site(enum ledger_kind kind, uint64_t pc, struct ledger_cached *c)
+{
+	uint32_t site = stack_store(kind, &pc, 1);
+
+	if (c && site)
+		*c = (struct ledger_cached){.pc = pc ^ (uint64_t)kind << 56, .site = site, .n = 1};
+	return site;
+}
+
 uint32_t stack_site(enum ledger_kind kind, struct place at)
 {
 	uint64_t pc = at.pc ^ (uint64_t)kind << 56;
+	int alone = ledger->level == LEDGER_SITE || at.frame < self.lo || at.frame >= self.hi;
+	uintptr_t frame_at = alone ? 0 : at.frame;
 
-	if (ledger->level == LEDGER_SITE || at.frame < self.lo || at.frame >= self.hi) {
-		uint64_t one = at.pc;
-		return stack_store(kind, &one, 1);
-	}
 	if (!self.cache)
-		return walk_stack(kind, at, NULL);
+		return alone ? address_site(kind, at.pc, NULL) : walk_stack(kind, at, NULL);
 	/* Sets of four, replaced in turn: callers at the same depth differ only further up. */
-	uint64_t h = (pc ^ (uint64_t)at.frame << 7) * 0x9e3779b97f4a7c15u;
+	uint64_t h = (pc ^ (uint64_t)frame_at << 7) * 0x9e3779b97f4a7c15u;
 	struct ledger_cached *set = &self.cache[(h >> 40) & (LEDGER_CACHED - WAYS)];
 	for (unsigned i = 0; i < WAYS; i++)
-		if (LIKELY(set[i].pc == pc && set[i].sp == at.frame && same(&set[i], at.frame)))
+		if (LIKELY(set[i].pc == pc && set[i].sp == frame_at && same(&set[i], frame_at)))
 			return set[i].site;
-	return walk_stack(kind, at, &set[self.turn++ % WAYS]);
+	struct ledger_cached *c = &set[self.turn++ % WAYS];
+	return alone ? address_site(kind, at.pc, c) : walk_stack(kind, at, c);
 }

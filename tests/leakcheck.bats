@@ -1,0 +1,278 @@
+#!/usr/bin/env bats
+# bitnet-leakcheck: verdicts, where steps come from, outputs, the guard, and what must not change in
+# the command.  The catalogue of leaks is in leaks.bats.
+
+setup() {
+	export LD_LIBRARY_PATH=$BUILD/tests/leaks COLUMNS=80 LC_ALL=C.UTF-8
+	cd "$BATS_TEST_TMPDIR" || exit
+	leaks=$BUILD/tests/leaks
+	[ -x "$leaks/01_list" ] || skip "the catalogue is not built here"
+	[[ $BUILD != */san-* ]] || skip "a sanitizer and the ledger both replace malloc"
+}
+
+# Standard output and error apart: $out and $err, and $status.
+try() {
+	status=0
+	timeout 60 "$@" >out 2>err </dev/null || status=$?
+	out=$(<out) err=$(<err)
+}
+
+@test "a list that grows is a finding, with the function and line that allocate" {
+	try bitnet-leakcheck -o json:r.json -- "$leaks/01_list" -n 60 -p 0
+	[ "$status" -eq 1 ]
+	[ -z "$out" ]
+	[[ $err == *"from history_add"* ]]
+	[[ $err == *"01_list.c:"* ]]
+	[ "$(jq -r '.findings[0].site' r.json)" = history_add ]
+	[ "$(jq '.findings | length' r.json)" -eq 1 ]
+	[ "$(jq -r '.steps' r.json)" -eq 60 ]
+}
+
+@test "a list that is still held is growth, and one whose head was overwritten is a leak" {
+	try bitnet-leakcheck -o json:held.json -- "$leaks/01_list" -n 100 -p 0
+	try bitnet-leakcheck -o json:lost.json -- "$leaks/02_list_overwritten" -n 100 -p 0
+	[ "$(jq -r .verdict held.json)" = growth ]
+	[ "$(jq -r .verdict lost.json)" = leak ]
+	[ "$(jq '.findings[0].lost' lost.json)" -gt "$(jq '.findings[0].held' lost.json)" ]
+	[ "$(jq '.findings[0].lost' held.json)" -eq 0 ]
+}
+
+@test "16 bytes a step are found within 20 steps when they are lost, and within 40 when held" {
+	try bitnet-leakcheck -q -- "$leaks/24_sixteen_bytes" -n 40 -p 0
+	[ "$status" -eq 1 ]
+	[[ $err == *sample_new* ]]
+}
+
+@test "a clean program is clean, and the report says what it could have seen" {
+	try bitnet-leakcheck -- "$leaks/e_cache_same" -n 100 -p 0
+	[ "$status" -eq 0 ]
+	[[ $err == CLEAN* ]]
+	[[ $err == *"with 99 % confidence"* ]]
+}
+
+@test "too few steps settle nothing: status 3, and 0 with -z" {
+	try bitnet-leakcheck -q -- "$leaks/e_cache_same" -n 5 -p 0
+	[ "$status" -eq 3 ]
+	try bitnet-leakcheck -q -z -- "$leaks/e_cache_same" -n 5 -p 0
+	[ "$status" -eq 0 ]
+}
+
+@test "without the ledger a leak of megabytes is still found" {
+	try bitnet-leakcheck -l off -o json:r.json -- "$leaks/09_quantizer_temporary" -n 160 -p 0
+	[ "$status" -eq 1 ]
+	[ "$(jq -r .level r.json)" = off ]
+	[ "$(jq -r '.findings[0].kind' r.json)" = RssAnon ]
+	[ "$(jq -r .events r.json)" = null ]
+}
+
+@test "descriptors, threads, mappings and device memory are found as what they are" {
+	for p in 14_not_closed:descriptor 27_threads_not_joined:thread 13_not_unmapped:map \
+		30_device_memory:device 31_pinned_memory:pinned; do
+		try bitnet-leakcheck -o json:r.json -- "$leaks/${p%:*}" -n 60 -p 0
+		[ "$status" -eq 1 ]
+		jq -e --arg k "${p#*:}" 'any(.findings[]; .kind | contains($k))' r.json
+	done
+}
+
+@test "births that go with failing steps are of the error path" {
+	try bitnet-leakcheck -o json:r.json -- "$leaks/22_aborted_request" -n 100 -p 0
+	[ "$(jq -r '.findings[0].class' r.json)" = error ]
+	[ "$(jq .errors r.json)" -gt 0 ]
+}
+
+@test "every level finds it, and off says so" {
+	for level in site stack sampled; do
+		try bitnet-leakcheck -l $level -o json:r.json -- "$leaks/09_quantizer_temporary" -n 60 -p 0
+		[ "$status" -eq 1 ]
+		[ "$(jq -r .level r.json)" = $level ]
+		jq -e '[.findings[].frames[].function] | any(. == "quantize")' r.json
+	done
+}
+
+@test "the command's output, status and descriptors are its own" {
+	try sh -c 'echo out; echo err >&2; exit 7'
+	cp out want.out && cp err want.err
+	try bitnet-leakcheck -q --exit-status=command -- sh -c 'echo out; echo err >&2; exit 7'
+	[ "$status" -eq 7 ]
+	cmp out want.out
+	[ "$(head -1 err)" = err ]
+	try bitnet-leakcheck -q -o json:r.json -- sh -c 'exit 7'
+	[ "$(jq .status r.json)" -eq 7 ]
+	printf 'a\nb' | bitnet-leakcheck -q -- cat >out 2>/dev/null || true
+	[ "$(cat out)" = $'a\nb' ]
+}
+
+@test "output without newlines passes through, also when it is looked at" {
+	try bitnet-leakcheck -q -S nothing -- sh -c 'i=0; while [ $i -lt 2000 ]; do printf 0123456789; i=$((i+1)); done'
+	[ "$(wc -c <out)" -eq 20000 ]
+	[ "$status" -eq 3 ]
+}
+
+@test "lines that match end a step" {
+	try bitnet-leakcheck -q -o json:r.json -S '^loss [0-9]' -- \
+		sh -c 'for i in 1 2 3 4 5; do echo loss $i; echo other; done; echo loss 6 >&2'
+	[ "$(jq .steps r.json)" -eq 6 ]
+	[ "$(grep -c loss out)" -eq 5 ]
+}
+
+@test "a shell script can tell its steps, marks and errors" {
+	try bitnet-leakcheck -o json:r.json -- sh -c '
+		for i in 1 2 3; do echo step >&$BITNET_LEAKCHECK_FD; done
+		echo mark half >&$BITNET_LEAKCHECK_FD
+		echo error >&$BITNET_LEAKCHECK_FD; echo step >&$BITNET_LEAKCHECK_FD; echo junk >&$BITNET_LEAKCHECK_FD'
+	[ "$(jq .steps r.json)" -eq 4 ]
+	[ "$(jq .errors r.json)" -eq 1 ]
+	[[ $err == *"mark half at step 3"* ]]
+}
+
+@test "a client command makes the steps, and the server is ended when it is settled" {
+	try bitnet-leakcheck -o json:r.json -c true -- sleep 60
+	[ "$status" -eq 0 ]
+	[ "$(jq .steps r.json)" -ge 80 ]
+	[ "$(jq .signal r.json)" -eq 15 ]
+	[ "$(jq .seconds r.json | cut -d. -f1)" -lt 20 ]
+}
+
+@test "whole runs are steps" {
+	try bitnet-leakcheck -o json:r.json -k 4 -- sh -c 'echo run'
+	[ "$(grep -c run out)" -eq 4 ]
+	[ "$(jq .steps r.json)" -eq 4 ]
+}
+
+@test "a running process can be watched from outside, until it ends" {
+	"$leaks/09_quantizer_temporary" -n 1500 -p 2000 &
+	try bitnet-leakcheck -s 0.02 -o json:r.json -p $!
+	[ "$status" -eq 1 ]
+	[ "$(jq -r '.findings[0].kind' r.json)" = RssAnon ]
+	wait
+}
+
+@test "a process that does not exist, and what excludes one another, are trouble" {
+	try bitnet-leakcheck -p 4194300
+	[ "$status" -eq 2 ]
+	[ "$err" = "bitnet-leakcheck: no process has the number 4194300" ]
+	try bitnet-leakcheck -p 1 -- true
+	[ "$status" -eq 2 ]
+	try bitnet-leakcheck -S a -k 2 -- true
+	[ "$status" -eq 2 ]
+	try bitnet-leakcheck -S '(' -- true
+	[ "$status" -eq 2 ]
+	[[ $err == *"missing closing parenthesis"* ]]
+	try bitnet-leakcheck
+	[ "$status" -eq 2 ]
+}
+
+@test "a command that does not exist is 127, one that may not run is 126" {
+	try bitnet-leakcheck -- ./none
+	[ "$status" -eq 127 ]
+	touch file
+	try bitnet-leakcheck -- ./file
+	[ "$status" -eq 126 ]
+	[ "$err" = "bitnet-leakcheck: ./file: Permission denied" ]
+}
+
+@test "a command that dies by a signal, or goes to the background, ends the watch" {
+	try bitnet-leakcheck -o json:r.json -- sh -c 'kill -SEGV $$'
+	[ "$(jq .signal r.json)" -eq 11 ]
+	[ "$(jq .status r.json)" = null ]
+	SECONDS=0
+	try bitnet-leakcheck -q -- sh -c 'sleep 20 >/dev/null 2>&1 & exit 0'
+	[ "$SECONDS" -lt 10 ]
+}
+
+@test "a command that closes its descriptors, forks and execs is watched on" {
+	try bitnet-leakcheck -q -- sh -c 'exec 3>&- 4>&- 5>&-; (exec true); exec "$0" -n 60 -p 0' "$leaks/01_list"
+	[ "$status" -eq 1 ]
+	[[ $err == *history_add* ]]
+}
+
+@test "a full ledger says how much it dropped" {
+	try bitnet-leakcheck -o json:r.json --ledger-blocks 4096 -- "$leaks/04_gradient_dictionary" -n 400 -p 0
+	[ "$(jq .dropped r.json)" -gt 0 ]
+	[[ $err == *"the ledger was full"* ]]
+}
+
+@test "a terminal of 20 columns is kept to" {
+	COLUMNS=20 LC_ALL=C try bitnet-leakcheck -- "$leaks/e_cache_same" -n 60 -p 0
+	[ "$(awk '{ if (length > m) m = length } END { print m }' err)" -le 20 ]
+	[ "$(grep -c '\*' err)" -gt 0 ]
+}
+
+@test "a JSON report renders again, in every form" {
+	try bitnet-leakcheck -o json:r.json -- "$leaks/02_list_overwritten" -n 100 -p 0
+	for form in text tap junit csv svg json; do
+		try bitnet-leakcheck -q -o $form:r.$form -r r.json
+		[ "$status" -eq 1 ]
+		[ -s r.$form ]
+	done
+	[[ $out == LEAK* ]]
+	cmp <(jq -S . r.json) <(bitnet-leakcheck -q -o json:- -r r.json | sed '/^LEAK/,$d' | jq -S .)
+	grep -q '^not ok 1 - ' r.tap
+	grep -q '<failure type="leak"' r.junit
+	[ "$(wc -l <r.csv)" -eq 101 ]
+	grep -q '</svg>' r.svg
+}
+
+@test "a suppressed leak is clean" {
+	echo 'leak:node_new' >supp
+	try bitnet-leakcheck -u supp -- "$leaks/02_list_overwritten" -n 100 -p 0
+	[ "$status" -eq 0 ]
+	[[ $err == *suppressed* ]]
+	echo 'race:x' >supp
+	try bitnet-leakcheck -q -u supp -- "$leaks/e_cache_same" -n 40 -p 0
+	[ "$status" -eq 2 ]
+	[[ $err == *"supp: line 1: expected leak:PATTERN or growth:PATTERN"* ]]
+}
+
+@test "a baseline of the same program finds nothing worse" {
+	try bitnet-leakcheck -q -B base -- "$leaks/e_cache_same" -n 100 -p 0
+	[ "$status" -eq 0 ]
+	sort -c base
+	try bitnet-leakcheck -q -b base -- "$leaks/e_cache_same" -n 100 -p 0
+	[ "$status" -eq 0 ]
+	awk '{ $3 = int($3 / 2); print }' base >half
+	try bitnet-leakcheck -q -b half -o json:r.json -- "$leaks/e_cache_same" -n 100 -p 0
+	[ "$status" -eq 1 ]
+	[ "$(jq -r .verdict r.json)" = regression ]
+}
+
+@test "the guard warns, runs the hook, and stops the command" {
+	try bitnet-leakcheck -M 8M --grace 0.1 -K 'echo hook $PID' -o json:r.json -- \
+		"$leaks/09_quantizer_temporary" -n 100000 -p 1000
+	[ "$status" -eq 1 ]
+	[ "$(jq -r .verdict r.json)" = guard ]
+	[ "$(jq .signal r.json)" -eq 15 ]
+	[[ $err == *"hook "* ]]
+	[ "$(jq -r '[.actions[].what[:4]] | join(" ")' r.json)" = "warn ran  sent" ]
+}
+
+@test "the guard kills what ignores TERM" {
+	try bitnet-leakcheck -M 4M --grace 0.1 -o json:r.json -- sh -c \
+		'trap "" TERM; "$0" -n 100000 -p 1000 & wait; wait; sleep 30' "$leaks/09_quantizer_temporary"
+	[ "$(jq .signal r.json)" -eq 9 ]
+}
+
+@test "growth per step over its limit stops the command" {
+	try bitnet-leakcheck --max-step-growth 100K --grace 0.1 -o json:r.json -- \
+		"$leaks/09_quantizer_temporary" -n 100000 -p 1000
+	[ "$(jq -r .verdict r.json)" = guard ]
+	jq -e 'any(.actions[]; .what | contains("growth per step"))' r.json
+}
+
+@test "a file that cannot be written is trouble" {
+	try bitnet-leakcheck -q -o json:none/r.json -- true
+	[ "$status" -eq 2 ]
+	[[ $err == *"none/r.json: cannot create"* ]]
+	try bitnet-leakcheck -o picture:x -- true
+	[ "$status" -eq 2 ]
+}
+
+@test "a built-in workload is clean, and an unknown one is named" {
+	model=$BATS_TEST_DIRNAME/data/shakespeare.gguf
+	try bitnet-leakcheck -q -w load -m "$model" -o junit:r.xml
+	[ "$status" -eq 0 ]
+	grep -q 'workload load' r.xml
+	try bitnet-leakcheck -w none
+	[ "$status" -eq 2 ]
+	[[ $err == *"no workload 'none'"* ]]
+}
