@@ -71,11 +71,25 @@ static int is_wrapper(const char *function)
 	return 0;
 }
 
+/* Blocks of pools are announced by the pool's own code; the toolkit's lies in these files. */
+static int is_pool(const struct report_finding *f, const struct report_frame *a)
+{
+	static const char *const name[] = {"announce.c", "pool.c", "mem.c", "arena.c"};
+	const char *slash = a->file ? strrchr(a->file, '/') : NULL;
+	const char *base = slash ? slash + 1 : a->file;
+
+	for (size_t i = 0; base && i < sizeof name / sizeof *name; i++)
+		if (!strcmp(base, name[i]))
+			return !strcmp(f->kind, ledger_kind_name(LEDGER_POOL));
+	return 0;
+}
+
 static const struct report_frame *accused(const struct report_finding *f)
 {
 	for (size_t i = 0; i < f->frames; i++) {
 		const struct report_frame *a = &f->frame[i];
-		if (a->function && !is_runtime(a->module) && !is_wrapper(a->function))
+		if (a->function && !is_runtime(a->module) && !is_wrapper(a->function) &&
+		    !is_pool(f, a))
 			return a;
 	}
 	return NULL;
