@@ -255,9 +255,10 @@ static int round_groups(struct retype *r, struct retype_slot *s, uint64_t row, u
                         int8_t *q)
 {
 	const struct ternary *t = &r->dst.form.ternary;
-	uint64_t group = ternary_group(t), all = n * t->cols;
+	uint64_t group = ternary_group(t), groups = ternary_scales(t, n);
 
-	for (uint64_t i = 0; i < all; i += group) {
+	for (uint64_t g = 0; g < groups; g++) {
+		uint64_t i = g * group;
 		float scale, stored;
 
 		for (uint64_t j = 0; j < group; j += RETYPE_STRIP)
@@ -266,7 +267,7 @@ static int round_groups(struct retype *r, struct retype_slot *s, uint64_t row, u
 		quantize_by_max(t->kind, q + i, s->x, (size_t)group, &scale);
 		if (store_scale(r, s, scale, &stored))
 			return -1;
-		s->out_scales[i / group] = scale;
+		s->out_scales[g] = scale;
 		bulk_get()->error_codes(&s->sums.error, s->x, q + i, (size_t)group, stored);
 		bulk_get()->count(q + i, (size_t)group, &s->sums.count);
 	}

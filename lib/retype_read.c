@@ -49,11 +49,10 @@ const uint8_t *retype_bytes_at(const struct retype *r, struct retype_slot *s, ui
 /* Whole pages: the one where the range ends is left to what follows. */
 void retype_release_bytes(const struct retype *r, uint64_t from, uint64_t to)
 {
-	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	uintptr_t a = (uintptr_t)(r->src.data + from) & ~(page - 1),
-		  b = (uintptr_t)(r->src.data + to) & ~(page - 1);
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)r->src.data;
+	uintptr_t a = (start + from) & ~(page - 1), b = (start + to) & ~(page - 1);
 
-	if (r->src.mapped && r->src.data && b > a)
+	if (r->src.mapped && b > a)
 		madvise((void *)a, b - a, MADV_DONTNEED);
 }
 

@@ -225,7 +225,7 @@ static void threads_agree(void)
 {
 	static const enum dtype floats[] = {DTYPE_F32,  DTYPE_F16,  DTYPE_BF16, DTYPE_Q8_0,
 	                                    DTYPE_Q6_K, DTYPE_Q4_0, DTYPE_Q4_K};
-	float *x = bell_values(), scale1, scale3;
+	float *x = bell_values(), scale1 = 0, scale3 = 0;
 	struct threads *threads;
 	size_t n1 = 0, n3 = 0;
 
@@ -400,7 +400,7 @@ static void scale_rounding(void)
 	    source_of(form_of(TERNARY_NONE, DTYPE_F32, ROWS, COLS), (const uint8_t *)t);
 	struct retype_target dst = {.form = form_of(TERNARY_TQ2_0, DTYPE_NONE, ROWS, COLS)};
 	float f16 = half_to_f32(half_from_f32(0.1f));
-	struct quantize_report r;
+	struct quantize_report r = {0};
 	struct err e = {0};
 	size_t n;
 	uint8_t *p = run(&src, &dst, NULL, &r, &scale, &n, &e);

@@ -105,8 +105,8 @@ static int unpack(const struct ternary *t, const uint8_t *bytes, int8_t *q, floa
 static void check_unpack(const struct ternary *t, const struct vector *v, uint64_t step)
 {
 	uint64_t n = t->rows * t->cols, scales = ternary_scales(t, t->rows);
-	int8_t *q = malloc(n);
-	float *s = calloc(n, sizeof *s);
+	int8_t *q = calloc(n + 1, 1);
+	float *s = calloc(n + 1, sizeof *s);
 	struct err e = {0};
 
 	if (unpack(t, v->packed, q, s, step, &e)) {
@@ -254,7 +254,7 @@ static void ptq1_example(void)
 	                                 0x3b, 0x76, 0xa7, 0x39, 0xab, 0x3d, 0x00, 0x3a};
 	struct ternary t;
 	int8_t q[128];
-	uint8_t bytes[28], *out[TERNARY_SPANS] = {bytes};
+	uint8_t bytes[28] = {0}, *out[TERNARY_SPANS] = {bytes};
 	float scale = 0.75f;
 
 	for (int i = 0; i < 128; i++)
