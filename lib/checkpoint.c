@@ -260,8 +260,9 @@ static const struct safetensors_tensor *find(const struct checkpoint *c, const s
                                              const char *hf, uint64_t layer, const char *tail,
                                              char *name, size_t cap)
 {
-	for (int bare = k->role == CHECKPOINT_HEAD; bare < 2; bare++) {
-		const char *model = bare ? "" : "model.";
+	/* The usual name last: it is the one that is told to be missing. */
+	for (int i = 0; i < (k->role == CHECKPOINT_HEAD ? 1 : 2); i++) {
+		const char *model = i ? "model." : "";
 		if (k->per_layer)
 			snprintf(name, cap, "%slayers.%llu.%s.%s", model, (unsigned long long)layer,
 			         hf, tail);

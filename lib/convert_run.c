@@ -233,6 +233,7 @@ static int retype(struct sink *s, uint64_t i, struct err *e)
 	    .offset = c->stream ? 0 : job->offset,
 	    .factor = job->factor,
 	    .swapped = job->swapped,
+	    .suspect = c->from_hf,
 	    .row = job->order == CONVERT_INTERLEAVE ? retype_interleave
 	           : job->order == CONVERT_SEPARATE ? retype_separate
 	                                            : NULL,

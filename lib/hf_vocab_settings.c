@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "hf_vocab_private.h"
+#include "vocab.h"
 
 #define SIDE_FILE (16u << 20)
 
@@ -88,7 +89,8 @@ static void by_text(const struct hf_build *b, const json_t *root, const char *ke
 	*done = 1;
 }
 
-/* By its id, or a list of ids of which the first counts and the next goes to *more. */
+/* By its id, or a list of ids of which the first counts; the next that does not end a text by its
+ * name anyway goes to *more. */
 static void by_id(const struct hf_build *b, const json_t *root, const char *key, int64_t *id,
                   int *done, int64_t *more)
 {
@@ -103,7 +105,8 @@ static void by_id(const struct hf_build *b, const json_t *root, const char *key,
 		if (!*done) {
 			*id = x;
 			*done = 1;
-		} else if (more && *more < 0 && x != *id) {
+		} else if (more && *more < 0 && x != *id &&
+		           !vocab_ends_by_name(b->v->tokens[x].p, b->v->tokens[x].n)) {
 			*more = x;
 		}
 	}

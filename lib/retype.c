@@ -425,7 +425,7 @@ static int open_job(struct retype *r, struct err *e)
 	r->report.n = r->src.rows * r->src.cols;
 	r->report.ternary = r->to_codes;
 	r->copy = same_form(&r->src.form, &r->dst.form) && r->src.factor == 1 && !r->src.row &&
-	          !r->src.swapped;
+	          !r->src.swapped && !r->src.suspect;
 	if (r->copy)
 		return open_copy(r, e);
 	if (check(r, e))

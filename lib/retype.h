@@ -47,6 +47,7 @@ struct retype_source {
 	uint64_t offset;     /* where in the file */
 	float factor; /* of every value, on top of the scales inside: 1, a .scale tensor, ... */
 	int swapped;  /* F32, F16 and BF16 in the other byte order */
+	int suspect;  /* values are looked at, for what is not finite, even if nothing changes */
 	/* The row of the source that becomes row r of the result; NULL: r itself. */
 	uint64_t (*row)(const void *arg, uint64_t r);
 	const void *row_arg;

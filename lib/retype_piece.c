@@ -369,7 +369,7 @@ static int make_floats(struct retype *r, struct retype_slot *s, uint64_t row, ui
 {
 	const struct dtype_info *d = dtype_get(r->dst.form.type);
 	uint64_t at = row * r->src.cols, all = n * r->src.cols;
-	int finite = r->dst.form.type != DTYPE_F32;
+	int finite = r->dst.form.type != DTYPE_F32 || r->src.suspect;
 
 	if (r->from_codes && retype_codes(r, s, row, n, s->q, s->scales))
 		return -1;

@@ -370,12 +370,23 @@ static void add_end(struct vocab *v, int32_t id)
 		v->end[v->n_end++] = id;
 }
 
+/* Tokens that end an answer whatever the file says of them. */
+static const char *const end_names[] = {"<|eot_id|>",    "<|im_end|>",    "<|end|>",
+                                        "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>",
+                                        "<|eom_id|>"};
+#define END_NAMES (sizeof end_names / sizeof end_names[0])
+
+int vocab_ends_by_name(const char *piece, size_t n)
+{
+	for (size_t i = 0; i < END_NAMES; i++)
+		if (n == strlen(end_names[i]) && !memcmp(piece, end_names[i], n))
+			return 1;
+	return 0;
+}
+
 /* Where a model may end its answer: eos says it for plain text, chats end otherwise. */
 static int read_ends(struct vocab *v, const struct gguf *g, struct err *e)
 {
-	static const char *const name[] = {"<|eot_id|>",    "<|im_end|>",    "<|end|>",
-	                                   "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>",
-	                                   "<|eom_id|>"};
 	int32_t eot, eom;
 
 	if (get_id(v, g, KEY "eot_token_id", -1, &eot, e) ||
@@ -384,8 +395,8 @@ static int read_ends(struct vocab *v, const struct gguf *g, struct err *e)
 	add_end(v, v->eos);
 	add_end(v, eot);
 	add_end(v, eom);
-	for (size_t i = 0; i < sizeof name / sizeof name[0]; i++) {
-		int32_t id = vocab_find(v, name[i], strlen(name[i]));
+	for (size_t i = 0; i < END_NAMES; i++) {
+		int32_t id = vocab_find(v, end_names[i], strlen(end_names[i]));
 		if (id >= 0 && (v->type[id] == VOCAB_CONTROL || v->type[id] == VOCAB_USER))
 			add_end(v, id);
 	}

@@ -63,6 +63,7 @@ int vocab_strips_space(const struct vocab *v);
 int32_t vocab_find(const struct vocab *v, const char *piece, size_t n);
 
 int vocab_is_end(const struct vocab *v, int32_t id); /* in the end-of-generation set */
+int vocab_ends_by_name(const char *piece, size_t n); /* "<|eot_id|>" and its like: always in it */
 int32_t vocab_bos(const struct vocab *v);            /* -1: none */
 int32_t vocab_eos(const struct vocab *v);
 int vocab_adds_bos(const struct vocab *v);

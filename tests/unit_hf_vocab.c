@@ -501,6 +501,7 @@ static void vectors_of_checkpoints(void)
 	check_tokens("a-packed", 320);
 	CHECK_INT(v.bos, 286);
 	CHECK_INT(v.eos, 288);
+	CHECK_INT(v.eot, -1); /* the other end, <|end_of_text|>, is known by its name */
 	CHECK_INT(v.add_bos, 1);
 	CHECK_INT(v.n_merges, 30);
 	CHECK(v.chat_template.n > 100 && !memcmp(v.chat_template.p, "{% set loop", 11));
