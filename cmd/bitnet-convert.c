@@ -34,6 +34,20 @@ static int set_to(void *to, const char *value, struct err *e)
 	return 0;
 }
 
+/* "out/" is the directory out. */
+static int set_output(void *to, const char *value, struct err *e)
+{
+	size_t n = strlen(value);
+	char *path = (char *)(uintptr_t)value; /* a word of argv: ours to cut */
+
+	if (!n)
+		return err_set(e, ERR_TROUBLE, "an empty name");
+	while (n > 1 && path[n - 1] == '/')
+		path[--n] = 0;
+	*(const char **)to = path;
+	return 0;
+}
+
 static int set_scale(void *to, const char *value, struct err *e)
 {
 	enum checkpoint_scale *scale = to;
@@ -58,8 +72,8 @@ static int set_progress(void *to, const char *value, struct err *e)
 
 static const struct opt options[] = {
     {OPT_HEAD, .help = "Output"},
-    {OPT_STRING, 'o', "output", &o.convert.output, "FILE",
-     "write FILE (- is standard output); with --to=safetensors, a directory"},
+    {OPT_CALL, 'o', "output", &o.convert.output, "FILE",
+     "write FILE (- is standard output); with --to=safetensors, a directory", .call = set_output},
     {OPT_CALL, 0, "to", &o.convert.to_safetensors, "FORMAT", "gguf (the default) or safetensors",
      .call = set_to},
     {OPT_STRING, 't', "type", &o.convert.type, "TYPE",

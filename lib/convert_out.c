@@ -79,12 +79,6 @@ static int name_safetensors(struct convert *c, struct err *e)
 
 int convert_name_files(struct convert *c, struct err *e)
 {
-	size_t n = strlen(c->o->output);
-
-	/* "out/" is the directory out. */
-	if (c->o->to_safetensors && n > 1 && c->o->output[n - 1] == '/')
-		return err_set(e, ERR_TROUBLE,
-		               "%s: give the directory without the slash at its end", c->o->output);
 	if (c->o->to_safetensors ? name_safetensors(c, e) : name_gguf(c, e))
 		return -1;
 	if (c->o->keep || c->o->resume) {

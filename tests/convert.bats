@@ -214,7 +214,7 @@ class_gives_its_logits() {
 	for class in a-packed b-master c-packed-llama d-float-shards; do
 		echo "$class"
 		bitnet-convert "$checkpoints/$class" -o "$tmp/$class.gguf"
-		bitnet-convert --to=safetensors "$tmp/$class.gguf" -o "$tmp/$class"
+		bitnet-convert --to=safetensors "$tmp/$class.gguf" -o "$tmp/$class/"
 		[ -s "$tmp/$class/tokenizer.json" ]
 		bitnet-convert -c "$tmp/$class" -o "$tmp/back.gguf" | grep : |
 			sed "s/back.gguf/$class.gguf/" >"$tmp/sums"
