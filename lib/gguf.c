@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,14 +16,17 @@
 #include "strindex.h"
 
 /* Limits of a robust reader (gguf.md 9). */
-#define MAX_COUNT   65536               /* tensors, pairs */
-#define MAX_KEY     65535               /* bytes */
-#define MAX_NAME    63                  /* bytes of a tensor's name */
-#define MAX_LENGTH  (UINT64_C(1) << 30) /* bytes of a string, elements of an array */
-#define MAX_STREAM  (UINT64_C(1) << 30) /* bytes of a header that comes from a stream */
-#define MIN_PAIR    (8 + 1 + 4 + 1)     /* bytes that a metadata pair takes at least */
-#define MIN_INFO    (8 + 1 + 4 + 4 + 8) /* the same for a tensor info */
-#define STREAM_STEP 65536               /* bytes that a stream's buffer grows by at least */
+#define MAX_COUNT  65536               /* tensors, pairs */
+#define MAX_KEY    65535               /* bytes */
+#define MAX_NAME   63                  /* bytes of a tensor's name */
+#define MAX_LENGTH (UINT64_C(1) << 30) /* bytes of a string, elements of an array */
+#define MAX_STREAM (UINT64_C(1) << 30) /* bytes of a header that comes from a stream */
+#define MIN_PAIR   (8 + 1 + 4 + 1)     /* bytes that a metadata pair takes at least */
+#define MIN_INFO   (8 + 1 + 4 + 4 + 8) /* the same for a tensor info */
+#define LEAVE_STEP (UINT64_C(1) << 19) /* a mapped header is let go of in steps of this */
+#define MAX_AHEAD                                                                                  \
+	(UINT64_C(1) << 20) /* bytes taken at once because a stream says that they follow */
+#define STREAM_STEP 65536   /* bytes that a stream's buffer grows by at least */
 
 struct index {
 	struct strindex keys, tensors;
@@ -35,6 +39,8 @@ struct reading {
 	uint64_t first_kv, first_tensor;
 	uint64_t n_kv, n_tensors; /* as the header says */
 	uint64_t cap;             /* bytes that the buffer of a stream holds */
+	int passing;              /* a mapped file of which only the header is wanted */
+	uint64_t left;            /* bytes from its start whose pages were let go of */
 };
 
 /* Bytes of a value of fixed size; 0 for the others. */
@@ -236,13 +242,15 @@ static int grow(struct rd *r, uint64_t want, struct err *e)
 	struct gguf_part *part = &in->g->parts[in->part];
 	uintptr_t old = (uintptr_t)part->header;
 
-	/* In steps of what was really read, so that a wrong length takes no memory. */
+	/* In steps of what was really read, so that a wrong length takes no memory.  Room behind
+	 * want is not touched. */
 	uint64_t cap = in->cap + in->cap / 4 + STREAM_STEP;
-	if (cap > want)
+	if (cap < want && want <= in->cap + MAX_AHEAD)
 		cap = want;
-	uint8_t *p = mem_realloc(MEM_IO, part->header, cap, 1, e);
+	uint8_t *p = io_grow(part->header, in->cap, cap, e);
 	if (!p)
 		return -1;
+	part->header_room = cap;
 	part->header = p;
 	in->cap = cap;
 	r->data = p;
@@ -265,6 +273,8 @@ static int more_of_stream(struct rd *r, uint64_t end, struct err *e)
 		if (r->size == in->cap && grow(r, end, e))
 			return -1;
 		uint64_t n = in->cap - r->size;
+		if (n > end - r->size)
+			n = end - r->size;
 		if (io_read(fd, in->g->parts[in->part].header + r->size, n, &got, e))
 			return -1;
 		r->size += got;
@@ -300,6 +310,17 @@ static int read_string(struct rd *r, uint64_t most, struct gguf_str *s, const ch
 	return 0;
 }
 
+/* A vocabulary is read once, to find its end: its pages need not stay. */
+static void leave_behind(const struct rd *r, struct reading *in)
+{
+	uint64_t end = r->pos & ~(LEAVE_STEP - 1);
+
+	if (!in->passing || end < in->left + LEAVE_STEP)
+		return;
+	madvise((void *)(uintptr_t)(r->data + in->left), end - in->left, MADV_DONTNEED);
+	in->left = end;
+}
+
 static int skip_strings(struct rd *r, uint64_t count, struct err *e)
 {
 	uint64_t rest = r->rest;
@@ -311,6 +332,7 @@ static int skip_strings(struct rd *r, uint64_t count, struct err *e)
 		r->rest = rest + (count - 1 - i) * 8;
 		if (read_string(r, MAX_LENGTH, &s, "a string of an array", e))
 			return -1;
+		leave_behind(r, r->arg);
 	}
 	r->rest = rest;
 	return 0;
@@ -597,6 +619,7 @@ static int add_part(struct gguf *g, unsigned i, struct rd *r, unsigned flags, st
 	struct reading in = {.g = g, .part = i, .first_kv = g->n_kv, .first_tensor = g->n_tensors};
 
 	r->arg = &in;
+	in.passing = (flags & GGUF_HEADER_ONLY) && g->parts[i].map.open;
 	if (read_header(r, &in, flags, e) || read_split(&in, s, e))
 		return -1;
 	return enter_keys(g, e) || enter_tensors(g, e) ? -1 : 0;
@@ -740,7 +763,8 @@ static int open_files(struct gguf *g, const char *path, unsigned flags, struct e
 int gguf_open(struct gguf *g, const char *path, unsigned flags, struct err *e)
 {
 	if (begin(g, e) ||
-	    (!(flags & GGUF_FILES_ONLY) && is_stream(path) ? open_stream(g, path, flags, e) : open_files(g, path, flags, e)) ||
+	    (!(flags & GGUF_FILES_ONLY) && is_stream(path) ? open_stream(g, path, flags, e)
+	                                                   : open_files(g, path, flags, e)) ||
 	    gguf_layout(g, flags, e)) {
 		gguf_close(g);
 		return -1;
@@ -774,7 +798,7 @@ void gguf_close(struct gguf *g)
 			io_unmap(&g->parts[i].map);
 		if (g->parts[i].fd > STDIN_FILENO)
 			close(g->parts[i].fd);
-		mem_free(g->parts[i].header);
+		io_drop(g->parts[i].header, g->parts[i].header_room);
 		mem_free(g->parts[i].path);
 	}
 	if (x) {

@@ -69,7 +69,8 @@ struct gguf_part {
 	char *path;           /* owned */
 	struct io_map map;    /* closed for a stream */
 	int fd;               /* of a stream, standing at the start of the data section; else -1 */
-	uint8_t *header;      /* owned copy of the header, for a stream */
+	uint8_t *header;      /* owned copy of the header, for a stream (io_grow) */
+	uint64_t header_room; /* bytes that header has room for */
 	uint64_t header_size; /* bytes: start of the data section (header, infos, padding) */
 	uint64_t size;        /* bytes of the file; 0 when unknown (stream) */
 	uint64_t alignment;

@@ -175,6 +175,24 @@ fail:
 	return -1;
 }
 
+void *io_grow(void *p, size_t room, size_t more, struct err *e)
+{
+	void *q = p ? mremap(p, room, more, MREMAP_MAYMOVE)
+	            : mmap(NULL, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (q == MAP_FAILED) {
+		err_set(e, ERR_TROUBLE, "no memory for %zu bytes of input", more);
+		return NULL;
+	}
+	return q;
+}
+
+void io_drop(void *p, size_t room)
+{
+	if (p)
+		munmap(p, room);
+}
+
 int io_create(struct io_out *o, const char *path, int force, struct err *e)
 {
 	struct stat st;

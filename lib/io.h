@@ -41,13 +41,19 @@ int io_write(int fd, const void *buf, size_t n, struct err *e);
  * behind it; the caller frees *buf with free(). */
 int io_slurp(const char *path, size_t limit, char **buf, size_t *n, struct err *e);
 
+/* A buffer that grows without being copied, for streams of unknown length: p (NULL: none yet) of
+ * room bytes becomes one of more bytes, maybe elsewhere.  NULL when there is no memory; p stays.
+ * io_drop ends it; NULL is allowed. */
+void *io_grow(void *p, size_t room, size_t more, struct err *e);
+void io_drop(void *p, size_t room);
+
 /* Output that appears whole or not at all: written to a partial file beside path, then
  * synced and renamed by io_commit.  "-" writes to standard output, committed as it goes. */
 struct io_out {
 	int fd;
-	int stream;       /* standard output: nothing to rename */
-	char *path;       /* final name, owned */
-	char *part;       /* name of the partial file, owned */
+	int stream; /* standard output: nothing to rename */
+	char *path; /* final name, owned */
+	char *part; /* name of the partial file, owned */
 };
 
 /* Refuses an existing path unless force, and anything that is not a regular file. */

@@ -1,0 +1,67 @@
+/*
+ * Fuzz target: any bytes as a GGUF header.  They are read as a whole file and as a header without
+ * data; what is accepted is planned, in several types and with several caches, and its tokenizer is
+ * opened where it is small.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "forecast.h"
+#include "solve.h"
+#include "vocab.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+static void plan(const struct gguf *g, const struct forecast_options *o)
+{
+	struct forecast f;
+	struct err e = {0};
+
+	if (forecast_make(&f, g, o, &e))
+		return;
+	/* Totals are sums of regions. */
+	uint64_t sum = 0;
+	for (int i = 0; i < FORECAST_REGIONS; i++)
+		sum += f.region[i].bytes;
+	if (sum != f.total.reserved)
+		abort();
+	forecast_free(&f);
+}
+
+static void plan_all(const struct gguf *g)
+{
+	static const enum dtype kv[] = {DTYPE_F16, DTYPE_Q8_0};
+	struct forecast f;
+	struct err e = {0};
+	struct solve s = {.g = g};
+	unsigned refused;
+
+	for (size_t i = 0; i < 2; i++) {
+		struct forecast_options o = {.plan = {.ctx = i ? PLAN_CTX_ALL : 300,
+		                                      .sequences = 1 + (uint32_t)i,
+		                                      .k_type = kv[i],
+		                                      .v_type = DTYPE_F16}};
+		o.device = (int)i;
+		o.device_layers = 2;
+		plan(g, &o);
+	}
+	if (!solve_as_type(&s, DTYPE_TQ1_0, &f, &refused, &e))
+		forecast_free(&f);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	struct gguf g;
+	struct vocab *v = NULL;
+	struct err e = {0};
+
+	if (!gguf_parse(&g, data, n, 0, &e))
+		gguf_close(&g);
+	if (gguf_parse(&g, data, n, GGUF_HEADER_ONLY, &e))
+		return 0;
+	plan_all(&g);
+	if (n < 65536 && !vocab_open(&v, &g, NULL, &e))
+		vocab_close(v);
+	gguf_close(&g);
+	return 0;
+}
