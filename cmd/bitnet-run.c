@@ -30,7 +30,7 @@ static struct {
 	const char *model, *prompt, *file, *system, *tokens, *logits, *kernel, *pre, *act, *format;
 	struct opt_list stop;
 	int chat, json, jsonl, tokenize, memory, list_kernels, ignore_eos, draft;
-	int no_bos, no_special, quiet, verbose, no_check;
+		int screen, no_bos, no_special, quiet, verbose, no_check;
 	int64_t n, threads, seed, logprobs, i2s_group, ubatch, ctx;
 	struct sample_options sample;
 	enum dtype kv[2]; /* K, V */
@@ -45,6 +45,21 @@ static int set_draft(void *to, const char *value, struct err *e)
 		return err_set(e, ERR_TROUBLE, "'%s' is neither lookup nor off", value);
 	*(int *)to = strcmp(value, "off") ? GENERATE_DRAFT : 0;
 	return 0;
+}
+
+/* auto: a screen pays where tokens are drawn one by one from the greatest logits. */
+enum { HEAD_FULL, HEAD_SCREENED, HEAD_AUTO };
+
+static int set_head(void *to, const char *value, struct err *e)
+{
+	static const char *const name[] = {"full", "screened", "auto"};
+
+	for (int i = 0; i < 3; i++)
+		if (!strcmp(value, name[i])) {
+			*(int *)to = i;
+			return 0;
+		}
+	return err_set(e, ERR_TROUBLE, "'%s' is none of full, screened, auto", value);
 }
 
 static const struct opt options[] = {
@@ -124,6 +139,10 @@ static const struct opt options[] = {
     {OPT_CALL, 0, "draft", &o.draft, "HOW",
      "lookup proposes tokens that followed before and checks them together; off (the default)",
      .call = set_draft},
+        {OPT_CALL, 0, "head", &o.screen, "HOW",
+     "output head: full (the default); screened keeps an int8 copy that tells which rows can win, "
+     "the tokens are the same; auto does so for long answers",
+     .call = set_head},
     {OPT_CALL, 0, "load", &o.load, "HOW", "weights: mmap (default), mlock, read or hugetlb",
      .call = plan_opt_load},
     {OPT_STRING, 0, "kernel", &o.kernel, "NAME", "use this kernel set"},
@@ -462,6 +481,13 @@ static int answer_lines(struct run *r, struct err *e)
 	return worst;
 }
 
+/* Making the copy costs about as much as reading the head 16 times. */
+static int head_pays(void)
+{
+	return (o.n < 0 || o.n >= 64) && !o.logprobs && !o.draft && !sample_penalties(&o.sample) &&
+	       (o.sample.temperature <= 0 || o.sample.top_k > 0);
+}
+
 static int open_session(struct run *r, struct err *e)
 {
 	struct session_options so = {
@@ -471,7 +497,8 @@ static int open_session(struct run *r, struct err *e)
 	             .threads = (int)(o.threads ? o.threads : threads_available()),
 	             .k_type = o.kv[0],
 	             .v_type = o.kv[1],
-	             .load = o.load},
+	                          .load = o.load,
+	             .screen = o.screen == HEAD_SCREENED},
 	    .act = o.act,
 	    .kernel = o.kernel,
 	    .i2s_group = (int)o.i2s_group,
@@ -480,6 +507,8 @@ static int open_session(struct run *r, struct err *e)
 	};
 	char text[160];
 
+		if (o.screen == HEAD_AUTO)
+		so.plan.screen = head_pays();
 	if (o.i2s_group != 16 && o.i2s_group != 32)
 		return err_set(e, ERR_TROUBLE, "--i2s-group: %lld is neither 16 nor 32",
 		               (long long)o.i2s_group);

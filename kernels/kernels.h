@@ -127,6 +127,16 @@ struct kernels {
 	void (*silu_mul)(float *g, const float *u, size_t n);  /* g = g / (1 + exp(-g)) * u */
 	void (*attend)(const struct kernel_attn *a);
 
+	/* The screen of the output head (lib/head.h).  k values of a row to int8: q = rne(w /
+	 * scale), -127..127, up to the next multiple of 16; *lost = |w - scale q|, *norm = |w|
+	 * (Euclid). */
+	void (*screen_row)(const float *w, size_t k, int8_t *q, float *scale, float *lost,
+	                   float *norm);
+	/* n rows, stride bytes each (a multiple of 64, below 2^17), with two vectors x (2, stride):
+	 * out (n, 2), exact. */
+	void (*screen_dots)(const int8_t *rows, size_t stride, size_t n, const int8_t *x,
+	                    int32_t *out);
+
 	/* What this machine gives at best, for shares of it.  Reads n bytes (a multiple of 4096)
 	 * once; the result depends on them. */
 	uint64_t (*probe_read)(const uint8_t *p, size_t n);

@@ -352,7 +352,7 @@ void forward_run(struct forward *f)
 	threads_run(f->pool, pass, f);
 }
 
-struct head {
+struct whole_head {
 	struct forward *f;
 	size_t first, rows;
 	float *logits;
@@ -360,7 +360,7 @@ struct head {
 
 static void head_rows(void *arg, int i, int count)
 {
-	struct head *h = arg;
+	struct whole_head *h = arg;
 	struct forward *f = h->f;
 	struct worker t = {f, i, count, f->scratch + (size_t)i * KERNELS_SCRATCH};
 	struct kernel_input in =
@@ -379,8 +379,78 @@ static void head_rows(void *arg, int i, int count)
 
 void forward_head(struct forward *f, size_t first, size_t rows, float *logits)
 {
-	struct head h = {f, first, rows, logits};
+	struct whole_head h = {f, first, rows, logits};
 
 	f->dealt[0] = 0;
 	threads_run(f->pool, head_rows, &h);
+}
+
+struct screened {
+	struct forward *f;
+	struct head *screen;
+	const float *x;
+	size_t want;
+	float *logits;
+	uint32_t taken[2]; /* blocks that were bounded, and settled */
+};
+
+/* Consecutive blocks that a thread takes at a time: their rows follow each other in memory. */
+#define SCREEN_BLOCKS 8
+
+static int next_blocks(const struct head *screen, uint32_t *taken, size_t *first, size_t *last)
+{
+	*first = __atomic_fetch_add(taken, 1, __ATOMIC_RELAXED) * (size_t)SCREEN_BLOCKS;
+	*last = *first + SCREEN_BLOCKS < screen->blocks ? *first + SCREEN_BLOCKS : screen->blocks;
+	return *first < screen->blocks;
+}
+
+static void screened_rows(void *arg, int i, int count)
+{
+	struct screened *s = arg;
+	const struct kernels *k = s->f->kern;
+	uint8_t *scratch = s->f->scratch + (size_t)i * KERNELS_SCRATCH;
+	size_t a, b;
+
+	(void)count;
+	if (i == 0)
+		head_begin(s->screen, s->x);
+	threads_barrier(s->f->pool);
+	while (next_blocks(s->screen, &s->taken[0], &a, &b))
+		for (; a < b; a++)
+			head_bound(s->screen, k, a, s->logits);
+	threads_barrier(s->f->pool);
+	if (i == 0)
+		head_limit(s->screen, s->want);
+	threads_barrier(s->f->pool);
+	while (next_blocks(s->screen, &s->taken[1], &a, &b))
+		for (; a < b; a++)
+			head_settle(s->screen, k, a, s->x, s->logits, scratch);
+}
+
+void forward_screened(struct forward *f, struct head *screen, size_t row, size_t want,
+                      float *logits)
+{
+	struct screened s = {.f = f,
+	                     .screen = screen,
+	                     .x = f->hidden + row * f->x_stride,
+	                     .want = want,
+	                     .logits = logits};
+
+	threads_run(f->pool, screened_rows, &s);
+}
+
+static void fill_rows(void *arg, int i, int count)
+{
+	struct screened *s = arg;
+	size_t a, b;
+
+	threads_split(s->screen->w->rows, 1, i, count, &a, &b);
+	head_fill(s->screen, s->f->kern, a, b, s->f->scratch + (size_t)i * KERNELS_SCRATCH);
+}
+
+void forward_fill_screen(struct forward *f, struct head *screen)
+{
+	struct screened s = {.f = f, .screen = screen};
+
+	threads_run(f->pool, fill_rows, &s);
 }

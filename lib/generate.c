@@ -151,6 +151,24 @@ static void adapt(struct run *r, size_t came_true)
 		r->draft = r->draft > 1 ? r->draft / 2 : 1;
 }
 
+/* How many of the greatest logits the sampler looks at; 0: at all of them. */
+static size_t wanted(const struct generate_options *o)
+{
+	if (o->logprobs || sample_penalties(&o->sample))
+		return 0;
+	return o->sample.temperature <= 0 ? 1 : (size_t)o->sample.top_k;
+}
+
+/* A single row may come from the screened head; several share one reading of the whole head. */
+static int batch_logits(struct run *r, const float **logits, struct err *e)
+{
+	size_t want = wanted(r->o);
+
+	if (want && r->n_batch == 1)
+		return session_greatest(r->s, r->row, want, logits, e);
+	return session_logits(r->s, r->row, r->n_batch, logits, e);
+}
+
 /* Draws from the rows of the batch as long as its draft comes true; 0 go on, 1 finished, -1. */
 static int step(struct run *r, struct err *e)
 {
@@ -159,7 +177,7 @@ static int step(struct run *r, struct err *e)
 	int32_t id = 0;
 	size_t j = 0;
 
-	if (session_logits(r->s, r->row, r->n_batch, &logits, e))
+		if (batch_logits(r, &logits, e))
 		return -1;
 	for (;; j++) {
 		int status = take(r, logits + j * session_arch(r->s)->n_vocab, &id, e);

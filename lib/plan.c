@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "fmt.h"
+#include "head.h"
 #include "threads.h"
 
 #define HUGE_PAGE (UINT64_C(2) << 20)
@@ -116,10 +117,17 @@ void plan_settle(struct plan_options *p, const struct arch *a)
 		p->v_type = DTYPE_F16;
 }
 
+uint64_t plan_screen(const struct weights *w, const struct plan_options *o)
+{
+	const struct gguf_tensor *t = w->output.t;
+
+	return o->screen && t && head_screens(t->type) ? head_bytes(t->rows, t->cols) : 0;
+}
+
 int plan_make(struct plan *p, const struct arch *a, const struct weights *w, uint64_t vocab_bytes,
               const struct plan_options *o, struct err *e)
 {
-	uint64_t k, v, copied = w->copied;
+		uint64_t k, v, copied = w->copied + plan_screen(w, o);
 
 	memset(p, 0, sizeof *p);
 	p->ctx = (uint32_t)round_up(o->ctx, PLAN_CTX_STEP);

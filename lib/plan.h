@@ -18,7 +18,8 @@ struct plan_options {
 	uint32_t logits_rows; /* positions whose logits are kept at once; at least 1 */
 	int threads;
 	enum dtype k_type, v_type; /* of the cache */
-	enum weights_load load;
+		enum weights_load load;
+	int screen; /* keep an int8 copy of the head (head.h), where that helps */
 };
 
 enum plan_kind {
@@ -71,6 +72,9 @@ void plan_settle(struct plan_options *o, const struct arch *a);
 
 /* Stages of a layer whose work is dealt out in blocks, each with a counter (forward.h). */
 #define PLAN_STAGES 5
+
+/* Bytes of the head's screen, which lie behind the copied tensors; 0 without. */
+uint64_t plan_screen(const struct weights *w, const struct plan_options *o);
 
 /* Errors (status 2): a cache type that the heads do not fit, sums over 2^63. */
 int plan_make(struct plan *p, const struct arch *a, const struct weights *w, uint64_t vocab_bytes,

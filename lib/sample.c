@@ -69,7 +69,7 @@ static void penalize(const struct sampler *s, float *logits, const int32_t *rece
 	}
 }
 
-static int penalties(const struct sample_options *o)
+int sample_penalties(const struct sample_options *o)
 {
 	return o->penalty_last > 0 &&
 	       (o->repeat_penalty != 1 || o->frequency_penalty != 0 || o->presence_penalty != 0);
@@ -156,7 +156,7 @@ static size_t cut(const struct sampler *s, size_t k)
 
 int32_t sample_token(struct sampler *s, const float *logits, const int32_t *recent, size_t n_recent)
 {
-	if (penalties(&s->o)) {
+	if (sample_penalties(&s->o)) {
 		memcpy(s->adjusted, logits, s->n_vocab * sizeof *logits);
 		penalize(s, s->adjusted, recent, n_recent);
 		logits = s->adjusted;

@@ -44,6 +44,9 @@ struct sampler {
 void sample_init(struct sampler *s, const struct sample_options *o, uint32_t n_vocab,
                  struct arena *region);
 
+/* Whether the options change logits of recent tokens. */
+int sample_penalties(const struct sample_options *o);
+
 /* Chooses from logits (n_vocab); recent (n_recent) are the tokens so far, prompt included, the last
  * one newest.  logits are not changed.  Equal logits: the lowest id counts as the greater. */
 int32_t sample_token(struct sampler *s, const float *logits, const int32_t *recent,

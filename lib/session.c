@@ -14,7 +14,8 @@ struct session {
 	uint8_t *huge; /* weights in huge pages, which an arena does not hold */
 	struct threads *pool;
 	struct forward f;
-	uint32_t *length; /* tokens of each sequence, (sequences) */
+		struct head screen; /* q is NULL: none */
+	uint32_t *length;   /* tokens of each sequence, (sequences) */
 	struct plan_options o;
 	const char *kernel;
 };
@@ -164,6 +165,10 @@ static int open_parts(struct session *s, const struct gguf *g, const struct sess
 	s->f.stop = o->stop;
 	set_cache(s);
 	set_buffers(s);
+	if (plan_screen(&s->w, &s->o)) {
+		head_take(&s->screen, &s->w.output.mat, &s->arena[PLAN_WEIGHTS_COPIED]);
+		forward_fill_screen(&s->f, &s->screen);
+	}
 	return 0;
 }
 
@@ -243,6 +248,17 @@ int session_logits(struct session *s, size_t i, size_t n, const float **rows, st
 		               s->o.logits_rows, s->f.n);
 	forward_head(&s->f, i, n, logits);
 	*rows = logits;
+	return 0;
+}
+
+int session_greatest(struct session *s, size_t i, size_t want, const float **row, struct err *e)
+{
+	float *logits = (float *)(void *)s->arena[PLAN_LOGITS].base;
+
+	if (!s->screen.q || want < 1 || want > s->screen.blocks || i >= s->f.n)
+		return session_logits(s, i, 1, row, e);
+	forward_screened(&s->f, &s->screen, i, want, logits);
+	*row = logits;
 	return 0;
 }
 

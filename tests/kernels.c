@@ -697,6 +697,38 @@ static int vectors_all(void)
 	return ok;
 }
 
+/* Rows to int8 and their products, with -128 and 127 everywhere too. */
+static int screen_all(void)
+{
+	int ok = 1;
+
+	for (size_t k = 1; k < 700 && ok; k += 1 + k / 20) {
+		size_t stride = (k + 63) / 64 * 64, n = 1 + k % 5;
+		float *w = take(k * sizeof *w), f[6];
+		int8_t *want = take(n * stride), *x = take(2 * stride);
+		struct guarded g;
+		int8_t *q = guarded_new(&g, (k + 15) / 16 * 16);
+		int32_t dots[2][10];
+
+		hard_vector(w, k, k);
+		ref->screen_row(w, k, want, f, f + 1, f + 2);
+		now->screen_row(w, k, q, f + 3, f + 4, f + 5);
+		ok = !memcmp(q, want, k) && same(f + 3, f, 3);
+		ok &= guarded_free(&g, (k + 15) / 16 * 16);
+		for (size_t i = 0; i < n * stride; i++)
+			want[i] = (int8_t)(k % 3 ? (int)below(255) - 127 : k % 2 ? -127 : 127);
+		for (size_t i = 0; i < 2 * stride; i++)
+			x[i] = (int8_t)(k % 5 ? (int)below(256) - 128 : k % 2 ? -128 : 127);
+		ref->screen_dots(want, stride, n, x, dots[0]);
+		now->screen_dots(want, stride, n, x, dots[1]);
+		ok &= !memcmp(dots[0], dots[1], 2 * n * sizeof **dots);
+		free(w);
+		free(want);
+		free(x);
+	}
+	return ok;
+}
+
 static void count(const char *set, const char *entry, const char *type, int ok)
 {
 	printf("%s %s %s%s%s\n", ok ? "ok" : "not ok", set, entry, *type ? " " : "", type);
@@ -714,6 +746,7 @@ static void test_set(void)
 
 	count(now->name, "vectors", "", vectors_all());
 	count(now->name, "quantize_i8", "", i8_all());
+	count(now->name, "screen", "", screen_all());
 	for (size_t i = 0; i < FORMATS; i++) {
 		const char *name = dtype_get(formats[i].type)->name;
 

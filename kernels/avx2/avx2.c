@@ -9,4 +9,5 @@ void kernels_avx2(struct kernels *k)
 {
 	avx2_wide_init(k);
 	avx2_ternary_init(k);
+	avx2_screen_init(k);
 }

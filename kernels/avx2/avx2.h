@@ -8,5 +8,6 @@
 
 void avx2_wide_init(struct kernels *k);
 void avx2_ternary_init(struct kernels *k);
+void avx2_screen_init(struct kernels *k);
 
 #endif

@@ -9,4 +9,5 @@ void kernels_avx512(struct kernels *k)
 {
 	avx512_wide_init(k);
 	avx512_ternary_init(k);
+	avx512_screen_init(k);
 }

@@ -8,6 +8,7 @@
 
 void avx512_wide_init(struct kernels *k);
 void avx512_ternary_init(struct kernels *k);
+void avx512_screen_init(struct kernels *k);
 
 /* Products with one token: rows are read where they lie. */
 kernel_mul avx512_mul_one;

@@ -8,6 +8,7 @@
 #include "../wide/attend.h"
 #include "../wide/float.h"
 #include "../wide/ceiling.h"
+#include "../wide/screen.h"
 #include "../wide/vector.h"
 #include "../wide/entries.h"
 

@@ -8,5 +8,6 @@
 
 void neon_wide_init(struct kernels *k);
 void neon_ternary_init(struct kernels *k);
+void neon_screen_init(struct kernels *k);
 
 #endif

@@ -14,4 +14,5 @@ void kernels_scalar(struct kernels *k)
 	scalar_vector_init(k);
 	scalar_attend_init(k);
 	scalar_probe_init(k);
+	scalar_screen_init(k);
 }

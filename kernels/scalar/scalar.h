@@ -15,6 +15,7 @@ void scalar_float_init(struct kernels *k);
 void scalar_vector_init(struct kernels *k);
 void scalar_attend_init(struct kernels *k);
 void scalar_probe_init(struct kernels *k);
+void scalar_screen_init(struct kernels *k);
 
 /* exp(x) as all sets compute it: relative error below 2e-7, 0 below -87, clamped above 88. */
 float scalar_exp(float x);

@@ -23,6 +23,7 @@ static void wide_init(struct kernels *k)
 	wide_vector_init(k);
 	k->attend = attend;
 	k->probe_read = probe_read;
+	k->screen_row = screen_row;
 }
 
 #endif

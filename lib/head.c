@@ -1,0 +1,158 @@
+#include "head.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+int head_screens(enum dtype t)
+{
+	return t == DTYPE_F16 || t == DTYPE_BF16 || t == DTYPE_F32;
+}
+
+static size_t stride_of(size_t cols)
+{
+	return (cols + 63) / 64 * 64;
+}
+
+static size_t blocks_of(size_t rows)
+{
+	return (rows + HEAD_BLOCK - 1) / HEAD_BLOCK;
+}
+
+uint64_t head_bytes(size_t rows, size_t cols)
+{
+	return arena_round(rows * stride_of(cols)) + 3 * arena_round(rows * sizeof(float)) +
+	       2 * arena_round(blocks_of(rows) * sizeof(float)) + arena_round(2 * stride_of(cols));
+}
+
+void head_take(struct head *h, const struct kernel_mat *w, struct arena *a)
+{
+	memset(h, 0, sizeof *h);
+	h->w = w;
+	h->stride = stride_of(w->cols);
+	h->blocks = blocks_of(w->rows);
+	h->q = arena_take(a, w->rows * h->stride);
+	h->scale = arena_take(a, w->rows * sizeof *h->scale);
+	h->lost = arena_take(a, w->rows * sizeof *h->lost);
+	h->norm = arena_take(a, w->rows * sizeof *h->norm);
+	h->low = arena_take(a, h->blocks * sizeof *h->low);
+	h->high = arena_take(a, h->blocks * sizeof *h->high);
+	h->x = arena_take(a, 2 * h->stride);
+	if (!h->x)
+		h->q = NULL;
+}
+
+/* What float32 rounding may have taken from a norm. */
+#define NORM_UP 1.00001f
+
+void head_fill(struct head *h, const struct kernels *k, size_t row0, size_t row1, void *scratch)
+{
+	float factor = fabsf(h->w->scale);
+
+	for (size_t r = row0; r < row1; r++) {
+		int8_t *q = h->q + r * h->stride;
+
+		memset(q + h->w->cols / 64 * 64, 0, h->stride - h->w->cols / 64 * 64);
+		k->dequantize[h->w->type](scratch, h->w->data + r * h->w->row_bytes, h->w->cols);
+		k->screen_row(scratch, h->w->cols, q, &h->scale[r], &h->lost[r], &h->norm[r]);
+		h->scale[r] *= h->w->scale;
+		/* w - s q was rounded once per value, by at most 2^-23 of the value */
+		h->lost[r] = (h->lost[r] + h->norm[r] * 0x1p-23f) * factor * NORM_UP;
+		h->norm[r] *= factor * NORM_UP;
+	}
+}
+
+/* Values of t x lie within this, so that 256 h + l fits h into a byte. */
+#define X_MAX 32000.0
+
+void head_begin(struct head *h, const float *x)
+{
+	double max = 0, all = 0, lost = 0;
+
+	for (size_t i = 0; i < h->w->cols; i++)
+		max = fmax(max, fabs((double)x[i]));
+	double t = max > 0 ? X_MAX / max : 1;
+	memset(h->x, 0, 2 * h->stride);
+	for (size_t i = 0; i < h->w->cols; i++) {
+		long n = lrint((double)x[i] * t);
+		long high = (n + 128) >> 8; /* leaves -128..127 */
+		double d = (double)x[i] - (double)n / t;
+
+		h->x[i] = (int8_t)high;
+		h->x[h->stride + i] = (int8_t)(n - 256 * high);
+		all += (double)x[i] * (double)x[i];
+		lost += d * d;
+	}
+	h->x_scale = 1 / t;
+	h->x_norm = sqrt(all) * (1 + 1e-9);
+	h->x_lost = sqrt(lost) * (1 + 1e-9);
+}
+
+/* Lower and upper bound of the logit of row r, whose dots are given. */
+static void bounds(const struct head *h, size_t r, const int32_t dots[2], float *low, float *high)
+{
+	double rounding = ((double)h->w->cols / 16 + 16) * 0x1p-24;
+	double value = (double)h->scale[r] * h->x_scale * (256.0 * dots[0] + dots[1]);
+	double lost = (double)h->lost[r], norm = (double)h->norm[r];
+	double off = lost * h->x_norm + (norm + lost) * (h->x_lost + rounding * h->x_norm);
+
+	off = off * (1 + 1e-5) + fabs(value) * 1e-6;
+	*low = (float)(value - off);
+	*high = (float)(value + off);
+}
+
+void head_bound(struct head *h, const struct kernels *k, size_t block, float *logits)
+{
+	size_t first = block * HEAD_BLOCK, n = h->w->rows - first;
+	int32_t dots[HEAD_BLOCK][2];
+	float low = -INFINITY, high = -INFINITY;
+
+	n = n < HEAD_BLOCK ? n : HEAD_BLOCK;
+	k->screen_dots(h->q + first * h->stride, h->stride, n, h->x, dots[0]);
+	for (size_t i = 0; i < n; i++) {
+		float l, u;
+
+		bounds(h, first + i, dots[i], &l, &u);
+		low = l > low ? l : low;
+		/* what is not a number must be computed */
+		u = u == u ? u : INFINITY;
+		high = u > high ? u : high;
+		logits[first + i] = u;
+	}
+	h->low[block] = low;
+	h->high[block] = high;
+}
+
+static int descending(const void *a, const void *b)
+{
+	float x = *(const float *)a, y = *(const float *)b;
+
+	return (x < y) - (x > y);
+}
+
+void head_limit(struct head *h, size_t want)
+{
+	/* low is not needed after this */
+	if (want > 1)
+		qsort(h->low, h->blocks, sizeof *h->low, descending);
+	h->limit = h->low[want > 1 ? want - 1 : 0];
+	for (size_t b = 1; want == 1 && b < h->blocks; b++)
+		h->limit = h->low[b] > h->limit ? h->low[b] : h->limit;
+}
+
+void head_settle(struct head *h, const struct kernels *k, size_t block, const float *x,
+                 float *logits, void *scratch)
+{
+	size_t first = block * HEAD_BLOCK, end = first + HEAD_BLOCK;
+	struct kernel_input in = {.n = 1, .k = h->w->cols, .f = x, .stride = h->stride};
+
+	end = end < h->w->rows ? end : h->w->rows;
+	for (size_t r = first; r < end; r++) {
+		if (h->high[block] < h->limit || logits[r] < h->limit) {
+			logits[r] = -INFINITY;
+			continue;
+		}
+		k->mul[h->w->type](h->w, &in, r, r + 1, logits, h->w->rows, scratch);
+		__atomic_fetch_add(&h->exact, 1, __ATOMIC_RELAXED);
+	}
+}

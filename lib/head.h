@@ -1,0 +1,65 @@
+/*
+ * A screened output head: a copy of the head in int8, read for every row, bounds all logits from
+ * both sides; only rows that can still be among the wanted ones are computed exactly, by the same
+ * kernel as always.  The others become -INFINITY.
+ *
+ * The bound.  A row w is kept as w = s q + e, the input x as x = x' + d with x' = (256 h + l) / t
+ *in integers.  Then
+ *
+ *	w x = s q x' + s q d + e x,   |s q d| <= |s q| |d|,   |e x| <= |e| |x|   (Cauchy, Schwarz)
+ *
+ * with Euclidean norms, and |s q| <= |w| + |e|.  The kernel adds k rounded products in 16 lanes:
+ * its result is off from w x by at most (k / 16 + 16) 2^-24 |w| |x|.  So the logit that the whole
+ * head would give lies within
+ *
+ *	s q x' -+ (|e| |x| + (|w| + |e|) (|d| + (k / 16 + 16) 2^-24 |x|))
+ *
+ * widened by 1e-5 of the bound and 1e-6 of the value for the roundings of this sum itself.  Let
+ * limit be a number that at least `want` rows reach with their lower bounds.  A row whose upper
+ * bound is below the limit has at least `want` rows above it, so it is not among the `want`
+ * greatest; all others are computed exactly, ties included.  So greedy choice (want 1), and
+ * whatever looks at the top_k greatest only, cannot tell the difference.
+ */
+#ifndef HEAD_H
+#define HEAD_H
+
+#include "arena.h"
+#include "kernels.h"
+
+/* Rows that share their bounds: the limit counts blocks of them, each by its greatest row. */
+#define HEAD_BLOCK 64
+
+struct head {
+	const struct kernel_mat *w; /* the head itself */
+	size_t stride;              /* bytes of a row of q, a multiple of 64 */
+	size_t blocks;
+	int8_t *q;                  /* (rows, stride) */
+	float *scale, *lost, *norm; /* (rows): s, |e|, |w| */
+	float *low, *high; /* (blocks): greatest lower and upper bound of the input at hand */
+	int8_t *x;         /* (2, stride): h, l */
+	double x_scale, x_norm, x_lost; /* 1 / t, |x|, |d| */
+	float limit;
+	uint64_t exact; /* rows that were computed, of all inputs */
+};
+
+/* Whether a head of this type is worth a screen: its values are larger than int8. */
+int head_screens(enum dtype t);
+
+/* Bytes that head_take takes for rows x cols. */
+uint64_t head_bytes(size_t rows, size_t cols);
+
+/* Places for everything; NULL in q when the arena is too small.  w must outlive h. */
+void head_take(struct head *h, const struct kernel_mat *w, struct arena *a);
+
+/* Fills rows row0..row1 - 1; scratch: KERNELS_SCRATCH bytes, at least a row of floats. */
+void head_fill(struct head *h, const struct kernels *k, size_t row0, size_t row1, void *scratch);
+
+/* One input x (w->cols): begin, bound every block, limit, settle every block.  bound and settle
+ * may run on several threads, each with its own blocks; begin and limit on one, between them. */
+void head_begin(struct head *h, const float *x);
+void head_bound(struct head *h, const struct kernels *k, size_t block, float *logits);
+void head_limit(struct head *h, size_t want); /* want <= blocks */
+void head_settle(struct head *h, const struct kernels *k, size_t block, const float *x,
+                 float *logits, void *scratch);
+
+#endif
