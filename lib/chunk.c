@@ -19,6 +19,11 @@ static void know(const struct chunk *c, bool yes)
 		__atomic_and_fetch(&chunk_space[i / 64], ~bit, __ATOMIC_RELEASE);
 }
 
+static uint32_t unit_count(size_t bytes)
+{
+	return (uint32_t)((bytes + UNIT_BYTES - 1) >> UNIT_SHIFT);
+}
+
 /* The part of [first, first + n) that lies in word w, as a mask. */
 static uint64_t part(uint32_t first, uint32_t n, uint32_t w)
 {
@@ -190,7 +195,6 @@ static struct span *take_run(struct chunks *set, uint32_t n, bool *zero)
 	if (rest)
 		idle_add(set, c, first + n, rest);
 	uint32_t stale = bits_count(c->stale, first, n);
-	bits_set(c->stale, first, n);
 	set->idle -= n * UNIT_BYTES;
 	add(&set->kept, -(stale * UNIT_BYTES));
 	*zero = !stale;
@@ -310,7 +314,7 @@ static void merge(struct chunks *set, struct chunk *c, uint32_t first, uint32_t 
 	idle_add(set, c, first, n);
 }
 
-void chunks_give(struct chunks *set, void *p)
+void chunks_give(struct chunks *set, void *p, size_t touched)
 {
 	struct chunk *c = chunk_of(p);
 	struct span *s = span_of(p);
@@ -327,8 +331,9 @@ void chunks_give(struct chunks *set, void *p)
 	spin_lock(&set->lock);
 	if (clean)
 		bits_clear(c->stale, first, n);
-	else
-		add(&set->kept, bytes);
+	else if (touched)
+		bits_set(c->stale, first, touched < bytes ? unit_count(touched) : n);
+	add(&set->kept, bits_count(c->stale, first, n) * UNIT_BYTES);
 	set->idle += bytes;
 	add(&set->used, -bytes);
 	merge(set, c, first, n);

@@ -72,7 +72,7 @@ struct chunk {
 	struct chunk *next, *prev; /* of the mappings of their own */
 	size_t mapped;             /* bytes, this record included */
 	uint32_t slot;             /* in the set's table */
-	/* Bit = unit was used since the system last gave it: it is resident, and not zero. */
+	/* Bit = unit was written to in an earlier run: it may be resident, and not zero. */
 	uint64_t stale[CHUNK_WORDS];
 	struct span span[CHUNK_UNITS] __attribute__((aligned(64)));
 };
@@ -105,8 +105,8 @@ struct chunks {
  * no memory; chunks_why tells which.  Thread-safe. */
 void *chunks_take(struct chunks *set, size_t bytes, bool *zero);
 
-/* Gives the run that begins at p back. */
-void chunks_give(struct chunks *set, void *p);
+/* Gives the run that begins at p back; nothing was written behind its first touched bytes. */
+void chunks_give(struct chunks *set, void *p, size_t touched);
 
 /* Returns resident free units and empty chunks to the system; the bytes that were announced to it.
  */

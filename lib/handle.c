@@ -142,18 +142,6 @@ static void move(struct handles *h, handle b, handle where, size_t at, struct ha
 	r->bytes += k->bytes;
 }
 
-/* Closes holes by moving each block down to its neighbour's end; holes in front of pinned blocks
- * stay. */
-static void slide(struct handles *h, struct handle_report *r)
-{
-	for (handle b = h->block[0].next; b; b = h->block[b].next) {
-		size_t to = end_of(h, h->block[b].prev);
-
-		if (!h->block[b].pins && h->block[b].at > to)
-			move(h, b, h->block[b].prev, to, r);
-	}
-}
-
 /* The largest block that is not pinned, fits and lies behind block after; 0: none. */
 static handle best_for(const struct handles *h, size_t bytes, handle after)
 {
@@ -166,19 +154,32 @@ static handle best_for(const struct handles *h, size_t bytes, handle after)
 	return best;
 }
 
-/* Fills the holes in front of pinned blocks from behind. */
-static void fill(struct handles *h, struct handle_report *r)
+/* Fills the hole in front of pinned block b from behind it, the largest that fit first. */
+static void fill(struct handles *h, handle b, struct handle_report *r)
 {
-	for (handle b = h->block[0].next; b; b = h->block[b].next)
-		while (h->block[b].pins) {
-			handle where = h->block[b].prev;
-			size_t at = end_of(h, where);
-			handle from = best_for(h, h->block[b].at - at, b);
+	for (;;) {
+		handle where = h->block[b].prev;
+		size_t at = end_of(h, where);
+		handle from = best_for(h, h->block[b].at - at, b);
 
-			if (!from)
-				break;
-			move(h, from, where, at, r);
-		}
+		if (!from)
+			return;
+		move(h, from, where, at, r);
+	}
+}
+
+/* In order of address: what may move closes up to its neighbour, what may not gets its hole filled.
+ */
+static void close_holes(struct handles *h, struct handle_report *r)
+{
+	for (handle b = h->block[0].next; b; b = h->block[b].next) {
+		size_t to = end_of(h, h->block[b].prev);
+
+		if (h->block[b].pins)
+			fill(h, b, r);
+		else if (h->block[b].at > to)
+			move(h, b, h->block[b].prev, to, r);
+	}
 }
 
 static void count(struct handles *h, struct handle_stats *s)
@@ -202,8 +203,7 @@ static void compact(struct handles *h, struct handle_report *r)
 	r->resident_before = resident_bytes();
 	count(h, &r->before);
 	double t = clock_now();
-	fill(h, r); /* first: what leaves the end need not be slid */
-	slide(h, r);
+	close_holes(h, r);
 	r->seconds = clock_now() - t;
 	count(h, &r->after);
 	size_t keep = (r->after.extent + 4095) & ~(size_t)4095;

@@ -165,12 +165,21 @@ static void misuse(const void *p, const char *what, uint64_t note, const void *f
 	raise(SIGABRT);
 }
 
+/* The calling thread's heap; NULL when there is no memory for one. */
+static struct heap *heap(void)
+{
+	struct heap *h = pool_mine[0].heap;
+
+	return h ? h : pool_heap(&pool_first);
+}
+
 #ifdef ANNOUNCE_ASAN
 /* AddressSanitizer sees most when each block is malloc's: exact ends, quarantine, leaks. */
-static void *block_take(size_t bytes, bool *zero)
+static void *block_take(struct heap *h, size_t bytes, bool *zero)
 {
 	struct note *n = malloc(sizeof *n + bytes);
 
+	(void)h;
 	*zero = false;
 	return n ? n + 1 : NULL;
 }
@@ -192,9 +201,12 @@ static bool block_known(const void *p)
 }
 
 #else
-static void *block_take(size_t bytes, bool *zero)
+static void *block_take(struct heap *h, size_t bytes, bool *zero)
 {
-	return pool_take_slow(&pool_first, bytes, zero);
+	struct note *n = bytes > POOL_SMALL || announce_on ? NULL : pool_pop(h, pool_class(bytes));
+
+	*zero = false;
+	return n ? n + 1 : pool_take_slow(&pool_first, bytes, zero);
 }
 
 static inline struct note *block_note(const void *p)
@@ -219,8 +231,8 @@ static inline bool block_known(const void *p)
 /* frame: of the function that the program called. */
 static void *take(enum mem_tag tag, size_t bytes, bool *zero, const void *frame, struct err *e)
 {
-	struct heap *h = pool_heap(&pool_first);
-	void *p = h && bytes < PTRDIFF_MAX && !mem_fails() ? block_take(bytes, zero) : NULL;
+	struct heap *h = heap();
+	void *p = h && bytes < PTRDIFF_MAX && !mem_fails() ? block_take(h, bytes, zero) : NULL;
 
 	if (!p) {
 		no_memory(tag, bytes, e);
@@ -297,7 +309,7 @@ void *mem_calloc(enum mem_tag tag, size_t n, size_t size, struct err *e)
 
 static void give(void *p, struct note *n, const void *frame)
 {
-	struct heap *h = pool_heap(&pool_first);
+	struct heap *h = heap();
 
 	/* Without memory for a heap the sums are off, and that is the least of the troubles. */
 	if (h) {

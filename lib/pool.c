@@ -44,7 +44,7 @@ static unsigned class_units(unsigned c)
 {
 	size_t stride = class_bytes(c) + sizeof(struct note), best = 1, rest = UNIT_BYTES;
 
-	for (size_t u = (stride + UNIT_BYTES - 1) / UNIT_BYTES; u <= 16; u++) {
+	for (size_t u = (stride + UNIT_BYTES - 1) / UNIT_BYTES; u <= 32; u++) {
 		size_t waste = u * UNIT_BYTES % stride;
 
 		if (waste * best < rest * u) {
@@ -163,7 +163,7 @@ static void span_end(struct span *s)
 
 	announce_closed(base, span_bytes(s));
 	__atomic_store_n(&s->heap, NULL, __ATOMIC_RELEASE);
-	chunks_give(set, base);
+	chunks_give(set, base, (size_t)(blocks(s) - base) + (size_t)s->fresh * s->stride);
 }
 
 void pool_retire(struct span *s)
@@ -394,7 +394,7 @@ void pool_give_slow(struct chunk *c, struct span *s, void *block)
 	if (announce_on)
 		announce_given(p, block_of(s, block) + 1, pool_room(block));
 	if (!h) {
-		chunks_give(c->set, block);
+		chunks_give(c->set, block, SIZE_MAX);
 		return;
 	}
 	struct note *b = block_of(s, block);

@@ -7,7 +7,7 @@
  * owner's list, and the owner takes that list over when it next runs out.  A thread that ends
  * leaves its spans to the next one that starts.
  *
- *	thread's heap --> class --> span (1 to 16 units) --> [note|block][note|block]...
+ *	thread's heap --> class --> span (1 to 32 units) --> [note|block][note|block]...
  *
  * Every block has a note of 16 bytes for the pool's user; while the block is free, note.a links it.
  */

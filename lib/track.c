@@ -78,11 +78,11 @@ static uint32_t now_ms(void)
 	return (uint32_t)(t.tv_sec * 1000 + t.tv_nsec / 1000000);
 }
 
-static uint64_t stamp(uint32_t id)
+static uint64_t stamp(uint32_t id, uint32_t ticks)
 {
 	return (uint64_t)id << SITE_SHIFT |
 	       (uint64_t)(__atomic_load_n(&epoch, __ATOMIC_RELAXED) & LOW) << EPOCH_SHIFT |
-	       (now_ms() / TICK_MS & LOW);
+	       (ticks & LOW);
 }
 
 static uint32_t site_in(uint64_t note)
@@ -97,13 +97,14 @@ uint32_t track_epoch(void)
 
 /* ---- sites ---- */
 
+/* A sum of products, which do not wait for each other. */
 static uint64_t hash_of(const uint64_t *pc, unsigned n)
 {
-	uint64_t h = n;
+	uint64_t h = n, factor = 0x9e3779b97f4a7c15u;
 
-	for (unsigned i = 0; i < n; i++)
-		h = (h ^ pc[i]) * 0x9e3779b97f4a7c15u, h ^= h >> 29;
-	return h | 1;
+	for (unsigned i = 0; i < n; i++, factor += 0xd1b54a32d192ed04u)
+		h += pc[i] * factor;
+	return (h ^ h >> 32) | 1;
 }
 
 /* The site with this hash, made if it is new; 0 when the table is full. */
@@ -182,12 +183,12 @@ uint64_t track_born(struct heap *h, const void *frame)
 	struct track *t = track_of(h);
 
 	if (level == TRACK_STANDARD)
-		return stamp(site_of(t, pc, 1));
+		return stamp(site_of(t, pc, 1), 0);
 	unsigned n = callsite_walk(frame, pc);
 	uint32_t id = site_of(t, pc, n ? n : 1);
 	if (t)
 		t->births[id]++;
-	return stamp(id);
+	return stamp(id, now_ms() / TICK_MS);
 }
 
 uint64_t track_died(struct heap *h, uint64_t born, const void *frame)
@@ -331,7 +332,7 @@ static void count_block(void *arg, void *block, struct note *n)
 	if (bytes < s->least || s->blocks == 1)
 		s->least = bytes;
 	uint32_t age = (c->ticks - (uint32_t)n->b) & LOW;
-	if (id && (uint64_t)age * TICK_MS > s->oldest_ms)
+	if (id && level >= TRACK_DETAILED && (uint64_t)age * TICK_MS > s->oldest_ms)
 		s->oldest_ms = (uint64_t)age * TICK_MS;
 }
 
@@ -386,9 +387,10 @@ static void report_site(void *arg, const struct track_site *s)
 	fprintf(r->out, "%llu bytes in %llu block%s (%s)", (unsigned long long)s->bytes,
 	        (unsigned long long)s->blocks, s->blocks == 1 ? "" : "s", mem_tag_name(s->tag));
 	if (s->births)
-		fprintf(r->out, ", %llu taken, %llu ended", (unsigned long long)s->births,
-		        (unsigned long long)s->deaths);
-	fprintf(r->out, ", oldest %.1f s\n", (double)s->oldest_ms / 1000);
+		fprintf(r->out, ", %llu taken, %llu ended, oldest %.1f s",
+		        (unsigned long long)s->births, (unsigned long long)s->deaths,
+		        (double)s->oldest_ms / 1000);
+	fprintf(r->out, "\n");
 	if (!s->id)
 		fprintf(r->out, "    not recorded\n");
 	for (unsigned i = 0; i < s->depth; i++)

@@ -34,7 +34,7 @@ struct track_site {
 	uint64_t births, deaths;     /* blocks; 0 below detailed */
 	uint64_t blocks, bytes;      /* live */
 	uint64_t least, most;        /* bytes of the smallest and the largest live block */
-	uint64_t oldest_ms;          /* age of the oldest live block */
+	uint64_t oldest_ms;          /* age of the oldest live block; 0 below detailed */
 	enum mem_tag tag;            /* of the last live block seen */
 };
 

@@ -12,9 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
+#include "bench.h"
 #include "mem.h"
 
 #define ROUNDS 7
@@ -23,28 +22,6 @@
 typedef void *take_fn(size_t n);
 typedef void give_fn(void *p);
 
-static double clock_ns(clockid_t c)
-{
-	struct timespec t;
-
-	clock_gettime(c, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
-/* The calling thread's own time: what others do on the machine is left out. */
-static double now(void)
-{
-	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
-}
-
-static uint64_t mix(uint64_t *s)
-{
-	*s ^= *s << 13;
-	*s ^= *s >> 7;
-	*s ^= *s << 17;
-	return *s * 0x9e3779b97f4a7c15u >> 16;
-}
-
 static uint32_t size_small[SIZES], size_large[SIZES], slot_of[SIZES];
 
 static void prepare(void)
@@ -52,9 +29,9 @@ static void prepare(void)
 	uint64_t s = 88172645463325252u;
 
 	for (int i = 0; i < SIZES; i++) {
-		size_small[i] = (uint32_t)(16 + mix(&s) % 1009);
-		size_large[i] = (uint32_t)((1 << 20) + mix(&s) % (3 << 20));
-		slot_of[i] = (uint32_t)mix(&s);
+		size_small[i] = (uint32_t)(16 + bench_mix(&s) % 1009);
+		size_large[i] = (uint32_t)((1 << 20) + bench_mix(&s) % (3 << 20));
+		slot_of[i] = (uint32_t)bench_mix(&s);
 	}
 }
 
@@ -80,41 +57,35 @@ static void give_mem(void *p)
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* A block must not be optimised away. */
-INLINE void touch(void *p)
-{
-	__asm__ volatile("" : : "r"(p) : "memory");
-}
-
 /* ---- the loops; each returns nanoseconds per pair ---- */
 
 INLINE double at_once(take_fn *take, give_fn *give)
 {
 	const int n = 2000000;
-	double t = now();
+	double t = bench_now();
 
 	for (int i = 0; i < n; i++) {
 		void *p = take(size_small[i % SIZES]);
 
-		touch(p);
+		bench_touch(p);
 		give(p);
 	}
-	return (now() - t) / n;
+	return (bench_now() - t) / n;
 }
 
 INLINE double live(take_fn *take, give_fn *give, const uint32_t *size, unsigned slots, int n)
 {
 	void *p[1024] = {0};
-	double t = now();
+	double t = bench_now();
 
 	for (int i = 0; i < n; i++) {
 		unsigned k = slot_of[i % SIZES] % slots;
 
 		give(p[k]);
 		p[k] = take(size[(unsigned)i * 7 % SIZES]);
-		touch(p[k]);
+		bench_touch(p[k]);
 	}
-	t = (now() - t) / n;
+	t = (bench_now() - t) / n;
 	for (unsigned k = 0; k < slots; k++)
 		give(p[k]);
 	return t;
@@ -136,10 +107,10 @@ static void *giver(void *arg)
 
 	for (int i = 0; i < TURNS; i++) {
 		pthread_barrier_wait(&b->turn);
-		double t = now();
+		double t = bench_now();
 		for (int k = 0; k < BATCH; k++)
 			b->give(b->p[k]);
-		b->ns += now() - t;
+		b->ns += bench_now() - t;
 		pthread_barrier_wait(&b->turn);
 	}
 	return NULL;
@@ -156,10 +127,10 @@ INLINE double handed_over(take_fn *take, give_fn *give)
 	pthread_barrier_init(&b.turn, NULL, 2);
 	pthread_create(&thread, NULL, giver, &b);
 	for (int i = 0; i < TURNS; i++) {
-		double t = now();
+		double t = bench_now();
 		for (int k = 0; k < BATCH; k++)
 			b.p[k] = take(size_small[k % SIZES]);
-		ns += now() - t;
+		ns += bench_now() - t;
 		pthread_barrier_wait(&b.turn);
 		pthread_barrier_wait(&b.turn);
 	}
@@ -184,11 +155,11 @@ INLINE double large_tail(take_fn *take, give_fn *give)
 
 	for (int i = 0; i < N; i++) {
 		unsigned k = slot_of[i % SIZES] % 16;
-		double t = clock_ns(CLOCK_MONOTONIC);
+		double t = bench_clock(CLOCK_MONOTONIC);
 
 		give(p[k]);
 		p[k] = take(size_large[(unsigned)i * 7 % SIZES]);
-		each[i] = clock_ns(CLOCK_MONOTONIC) - t;
+		each[i] = bench_clock(CLOCK_MONOTONIC) - t;
 	}
 	for (int k = 0; k < 16; k++)
 		give(p[k]);
@@ -276,47 +247,23 @@ static void column(int ours, double *ns)
 
 /* ---- the table ---- */
 
-#define OTHERS 4
-static const char *const other[OTHERS][2] = {
-    {"glibc", ""},
-    {"mimalloc", "libmimalloc.so.2.0"},
-    {"jemalloc", "libjemalloc.so.2"},
-    {"tcmalloc", "libtcmalloc_minimal.so.4"},
-};
-
-/* Runs this program with another malloc; 0 when that is not installed. */
-static int run_other(const char *self, const char *library, double *ns)
-{
-	char command[512];
-	int n = 0;
-
-	snprintf(command, sizeof command, "LD_PRELOAD=%s '%s' malloc %s 2>&1", library, self,
-	         library);
-	FILE *f = popen(command, "r");
-	while (f && n < CASES && fscanf(f, "%lf", &ns[n]) == 1)
-		n++;
-	if (f)
-		pclose(f);
-	return n == CASES;
-}
-
 static void table(const char *self)
 {
-	double ours[CASES], ns[OTHERS][CASES];
-	int have[OTHERS];
+	double ours[CASES], ns[BENCH_OTHERS][CASES];
+	int have[BENCH_OTHERS];
 
 	column(1, ours);
 	printf("%-40s %8s", "ns per pair", "mem");
-	for (int i = 0; i < OTHERS; i++) {
-		have[i] = run_other(self, other[i][1], ns[i]);
-		printf(" %9s", other[i][0]);
+	for (int i = 0; i < BENCH_OTHERS; i++) {
+		have[i] = bench_run_other(self, bench_other[i][1], "", ns[i], CASES);
+		printf(" %9s", bench_other[i][0]);
 	}
 	printf("   mem / best of the others\n");
 	for (int c = 0; c < CASES; c++) {
 		double best = 1e30;
 
 		printf("%-40s %8.1f", case_name[c], ours[c]);
-		for (int i = 0; i < OTHERS; i++) {
+		for (int i = 0; i < BENCH_OTHERS; i++) {
 			if (have[i] && ns[i][c] < best)
 				best = ns[i][c];
 			if (have[i])
