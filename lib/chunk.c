@@ -49,13 +49,22 @@ static void bits_clear(uint64_t *map, uint32_t first, uint32_t n)
 	map[w] &= ~part(first, n, w);
 }
 
+/* Most words are all or nothing, which needs no counting. */
 static uint32_t bits_count(const uint64_t *map, uint32_t first, uint32_t n)
 {
 	uint32_t count = 0;
 
 	for
 		EACH_WORD(w, first, n)
-	count += (uint32_t)__builtin_popcountll(map[w] & part(first, n, w));
+		{
+			uint64_t mask = part(first, n, w), x = map[w] & mask;
+
+			if (x == mask)
+				count +=
+				    64 - (uint32_t)(__builtin_clzll(mask) + __builtin_ctzll(mask));
+			else if (x)
+				count += (uint32_t)__builtin_popcountll(x);
+		}
 	return count;
 }
 
@@ -333,9 +342,11 @@ void chunks_give(struct chunks *set, void *p, size_t touched)
 		bits_clear(c->stale, first, n);
 	else if (touched)
 		bits_set(c->stale, first, touched < bytes ? unit_count(touched) : n);
-	add(&set->kept, bits_count(c->stale, first, n) * UNIT_BYTES);
-	set->idle += bytes;
-	add(&set->used, -bytes);
+	if (touched < bytes || clean)
+		bytes = bits_count(c->stale, first, n) * UNIT_BYTES;
+	add(&set->kept, bytes);
+	set->idle += n * UNIT_BYTES;
+	add(&set->used, -(n * UNIT_BYTES));
 	merge(set, c, first, n);
 	/* The last chunk stays: a program that takes and ends one block over and over maps once. */
 	bool unused = clean && is_idle(c) && set->count > 1;

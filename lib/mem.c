@@ -17,7 +17,7 @@
 _Static_assert(MEM_TAGS <= POOL_COUNTS, "a heap counts by tag");
 
 /* A thread's sums are added to these when they move by more than this. */
-#define FLUSH (64 * 1024)
+#define FLUSH (4 << 20)
 static int64_t live[MEM_TAGS], peak[MEM_TAGS];
 
 const char *mem_tag_name(enum mem_tag tag)

@@ -49,7 +49,7 @@ char *mem_strndup(enum mem_tag tag, const char *s, size_t n, struct err *e);
 void mem_free(void *p);
 
 /* Bytes asked for and not yet ended, by tag, and the most that ever were at once: exact when one
- * thread allocates, else the peak is within 64 KiB per thread of what it was. */
+ * thread allocates, else the peak is within 4 MiB per thread of what it was. */
 uint64_t mem_live(enum mem_tag tag);
 uint64_t mem_peak(enum mem_tag tag);
 
