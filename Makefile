@@ -158,8 +158,10 @@ check: all tests
 	@scripts/run-tests "$(BUILD)"
 
 # What an allocation costs, beside glibc and the allocators of scripts/packages bench.
-bench-memory: $(BUILD)/tests/bench_memory
+bench-memory: $(BUILD)/tests/bench_memory $(BUILD)/tests/bench_traces $(BUILD)/tests/bench_upkeep
 	$(BUILD)/tests/bench_memory
+	$(BUILD)/tests/bench_traces
+	$(BUILD)/tests/bench_upkeep
 
 lint:
 	@scripts/lint
