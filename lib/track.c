@@ -227,8 +227,12 @@ void track_event(const void *p, size_t bytes, uint64_t note)
 	spin_lock(&trace->lock);
 	if (trace->n == sizeof trace->event / sizeof trace->event[0])
 		trace_flush();
-	trace->event[trace->n++] =
-	    (struct track_event){(uintptr_t)p, bytes, site_in(note), now_ms() - trace->start};
+	trace->event[trace->n++] = (struct track_event){
+	    .address = (uintptr_t)p,
+	    .bytes = bytes,
+	    .site = (uint16_t)site_in(note),
+	    .ms = now_ms() - trace->start,
+	};
 	spin_unlock(&trace->lock);
 }
 

@@ -42,8 +42,9 @@ struct track_site {
 struct track_event {
 	uint64_t address;
 	uint64_t bytes; /* 0: the block ends */
-	uint32_t site;
-	uint32_t ms; /* since the first event */
+	uint16_t site;
+	uint16_t device; /* 0: the host */
+	uint32_t ms;     /* since the first event */
 };
 
 /* The level at work. */

@@ -13,6 +13,7 @@
 
 #include "bench.h"
 #include "handle.h"
+#include "pattern_traces.h"
 #include "pool.h"
 #include "resident.h"
 #include "track.h"
@@ -263,6 +264,19 @@ static void compaction(void)
 	handles_fini(h);
 }
 
+static void patterns(void)
+{
+	struct score score[PATTERN_KINDS] = {{0, 0, 0}};
+
+	for (uint64_t seed = 1000; seed < 1400; seed++)
+		trace_score(seed * 104729, score);
+	printf("patterns, 400 traces of %d sites: precision, recall\n", TRACE_SITES);
+	for (unsigned k = 0; k < PATTERN_KINDS; k++)
+		printf("  %-9s %.3f  %.3f   (%u right, %u wrong, %u missed)\n", pattern_name(k),
+		       score_precision(&score[k]), score_recall(&score[k]), score[k].right,
+		       score[k].wrong, score[k].missed);
+}
+
 int main(void)
 {
 	tracking();
@@ -270,5 +284,6 @@ int main(void)
 	trim(64 * 1024 - 16);
 	trim(MiB);
 	compaction();
+	patterns();
 	return 0;
 }
