@@ -526,6 +526,27 @@ static int open_session(struct run *r, struct err *e)
 	return 0;
 }
 
+/* What was decided, for --verbose. */
+static void describe(const struct run *r)
+{
+	const char *pre = vocab_pre(r->vocab);
+
+	for (unsigned i = 0; i < r->gguf.n_warnings; i++)
+		fprintf(stderr, "bitnet-run: %s: %s\n", o.model, r->gguf.warnings[i].text);
+	fprintf(stderr, "bitnet-run: %s: tokenizer %s of %u tokens\n", o.model,
+	        *pre ? pre : "llama", vocab_size(r->vocab));
+	if (!r->session)
+		return;
+	const struct arch *a = session_arch(r->session);
+	fprintf(stderr,
+	        "bitnet-run: %s: %s, %u layers of %u, feed-forward %u with %s, %u heads, %u of "
+	        "keys and "
+	        "values, context %u\n",
+	        o.model, a->name, a->n_layer, a->n_embd, a->n_ff,
+	        a->act == ARCH_RELU2 ? "squared ReLU" : "SiLU", a->n_head, a->n_head_kv,
+	        session_ctx(r->session));
+}
+
 static int open_model(struct run *r, struct err *e)
 {
 	double start = clock_now();
@@ -533,8 +554,6 @@ static int open_model(struct run *r, struct err *e)
 
 	if (gguf_open(&r->gguf, o.model, o.tokenize ? GGUF_HEADER_ONLY : GGUF_FILES_ONLY, e))
 		return -1;
-	for (unsigned i = 0; i < r->gguf.n_warnings; i++)
-		warn(r->gguf.warnings[i].text);
 	/* What the model is comes first: its tokenizer may be as foreign as the rest. */
 	if (!o.tokenize && arch_read(&arch, &r->gguf, o.act, e))
 		return -1;
@@ -543,6 +562,8 @@ static int open_model(struct run *r, struct err *e)
 	if (!o.tokenize && open_session(r, e))
 		return -1;
 	r->loaded = clock_now() - start;
+	if (o.verbose)
+		describe(r);
 	return 0;
 }
 

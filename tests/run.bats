@@ -347,6 +347,14 @@ refuses() {
 	refuses 2 'bitnet-run: /nowhere/x: *' bitnet-run -q -p a --logits /nowhere/x
 }
 
+@test "-v says what was decided while loading" {
+	run --separate-stderr bitnet-run -v -q -p 'ROMEO:' -n 1 --temp 0
+	[ "$status" -eq 0 ]
+	[[ $stderr == *'type 36'*'I2_S'* ]]
+	[[ $stderr == *'tokenizer llama-bpe of 1024 tokens'* ]]
+	[[ $stderr == *'bitnet-b1.58, 4 layers of 256, feed-forward 768 with squared ReLU, 4 heads'* ]]
+}
+
 @test "--help and --version answer on standard output with status 0" {
 	run --separate-stderr bitnet-run --help
 	[ "$status" -eq 0 ]
