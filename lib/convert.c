@@ -301,7 +301,7 @@ static void add_up(struct convert *c)
 		metadata += c->w.kv[i].bytes;
 	for (uint64_t i = 0; i < c->n_jobs; i++)
 		retypes += !c->jobs[i].copy && !c->jobs[i].made;
-	c->memory = MEMORY_BASE + metadata + (c->n_jobs + c->g.n_tensors) * 512 +
+	c->memory = MEMORY_BASE + metadata + c->vocab + (c->n_jobs + c->g.n_tensors) * 512 +
 	            (retypes ? MEMORY_RETYPE : 0);
 }
 
@@ -360,7 +360,7 @@ int convert_open(struct convert **out, const struct convert_options *o, struct e
 	if (!c)
 		return -1;
 	c->o = o;
-	c->spool = -1;
+	c->spool = c->dir_fd = -1;
 	c->space = UINT64_MAX;
 	c->from_hf = is_checkpoint(o->input);
 	if (open_all(c, e)) {
@@ -390,6 +390,8 @@ void convert_close(struct convert *c)
 		fclose(c->journal_out);
 	if (c->spool >= 0)
 		close(c->spool);
+	if (c->dir_fd >= 0)
+		close(c->dir_fd);
 	threads_stop(c->threads);
 	gguf_write_free(&c->w);
 	checkpoint_close(&c->hf);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "hf_vocab.h"
 #include "mem.h"
@@ -68,11 +69,24 @@ static int put_metadata(struct convert *c, const struct convert_type *type, stru
 	return put_activation(c, e);
 }
 
+/* A tokenizer.json takes this times its size while it is read: a tree of many small strings. */
+#define MEMORY_JSON 10
+
+static uint64_t tokenizer_bytes(const char *dir)
+{
+	char path[4200];
+	struct stat st;
+
+	snprintf(path, sizeof path, "%s/tokenizer.json", dir);
+	return stat(path, &st) ? 0 : (uint64_t)st.st_size;
+}
+
 static int put_vocab(struct convert *c, struct err *e)
 {
 	struct hf_vocab v = {0};
 	int r;
 
+	c->vocab = MEMORY_JSON * tokenizer_bytes(c->hf.dir);
 	if (hf_vocab_open(&v, c->hf.dir, (uint32_t)c->hf.n_vocab, e))
 		return -1;
 	r = hf_vocab_write(&v, &c->w, e);

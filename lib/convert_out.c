@@ -167,7 +167,7 @@ static int is_device(const char *path)
 	return !stat(path, &st) && (S_ISCHR(st.st_mode) || S_ISFIFO(st.st_mode));
 }
 
-int convert_check_output(const struct convert *c, struct err *e)
+int convert_check_output(struct convert *c, struct err *e)
 {
 	if (to_stdout(c) || is_device(c->o->output))
 		return 0;
@@ -179,7 +179,7 @@ int convert_check_output(const struct convert *c, struct err *e)
 			if (check_existing(c, c->files[f].path, 0, e))
 				return -1;
 	}
-	return check_space((struct convert *)(uintptr_t)c, e);
+	return check_space(c, e);
 }
 
 /* --- going on with a partial output -------------------------------------------------------- */
@@ -291,10 +291,46 @@ static int open_journal(struct convert *c, struct err *e)
 	return fflush(c->journal_out) ? err_sys(e, "%s", c->journal) : 0;
 }
 
-static int open_files(struct convert *c, struct err *e)
+static void empty_directory(const char *path)
 {
-	if (c->dir_part && mkdir(c->dir_part, 0777) && errno != EEXIST)
+	DIR *d = opendir(path);
+	struct dirent *entry;
+
+	while (d && (entry = readdir(d)))
+		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
+			unlinkat(dirfd(d), entry->d_name, 0);
+	if (d)
+		closedir(d);
+}
+
+static void remove_directory(const char *path)
+{
+	empty_directory(path);
+	rmdir(path);
+}
+
+/* The directory of partial files, locked; emptied when nothing in it will be used. */
+static int open_directory(struct convert *c, int use, struct err *e)
+{
+	if (mkdir(c->dir_part, 0777) && errno != EEXIST)
 		return err_sys(e, "cannot create %s", c->dir_part);
+	c->dir_fd = open(c->dir_part, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (c->dir_fd < 0)
+		return err_sys(e, "%s", c->dir_part);
+	if (flock(c->dir_fd, LOCK_EX | LOCK_NB)) {
+		close(c->dir_fd);
+		c->dir_fd = -1;
+		return err_set(e, ERR_TROUBLE, "%s: another program writes it", c->dir_part);
+	}
+	if (!use)
+		empty_directory(c->dir_part);
+	return 0;
+}
+
+static int open_files(struct convert *c, uint64_t claimed, struct err *e)
+{
+	if (c->dir_part && open_directory(c, claimed > 0, e))
+		return -1;
 	for (unsigned f = 0; f < c->n_files; f++)
 		if (open_part(c, &c->files[f], e))
 			return -1;
@@ -309,10 +345,10 @@ int convert_begin_output(struct convert *c, struct err *e)
 	}
 	if (is_device(c->o->output))
 		return err_set(e, ERR_TROUBLE, "%s: is no regular file", c->o->output);
-	if (open_files(c, e))
+	uint64_t claimed = c->o->resume ? read_journal(c) : 0;
+	if (open_files(c, claimed, e))
 		return -1;
-	if (c->o->resume)
-		c->done = count_complete(c, read_journal(c));
+	c->done = count_complete(c, claimed);
 	/* A weight scale is known when its matrix was converted: they are done together. */
 	if (c->done < c->n_jobs && c->done && c->jobs[c->done].scale_of_last)
 		c->done--;
@@ -328,19 +364,6 @@ int convert_finish_job(struct convert *c, uint64_t i, struct err *e)
 }
 
 /* --- the end ------------------------------------------------------------------------------- */
-
-static void remove_directory(const char *path)
-{
-	DIR *d = opendir(path);
-	struct dirent *entry;
-
-	while (d && (entry = readdir(d)))
-		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
-			unlinkat(dirfd(d), entry->d_name, 0);
-	if (d)
-		closedir(d);
-	rmdir(path);
-}
 
 static int sync_directory(const char *path, struct err *e)
 {
@@ -408,7 +431,7 @@ void convert_abandon(struct convert *c)
 		for (unsigned f = 0; f < c->n_files; f++)
 			if (c->files[f].fd >= 0 && c->files[f].part)
 				unlink(c->files[f].part);
-		if (c->dir_part)
+		if (c->dir_fd >= 0)
 			remove_directory(c->dir_part);
 	}
 	errno = saved;

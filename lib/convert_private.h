@@ -80,9 +80,11 @@ struct convert {
 	struct convert_file *files;
 	unsigned n_files;
 	uint64_t bytes;  /* of all files */
-	uint64_t memory; /* that running takes, about */
+	uint64_t memory; /* that running takes, at most */
+	uint64_t vocab;  /* that reading the tokenizer took, about */
 	uint64_t space;  /* free where the output goes; UINT64_MAX: not known */
 	char *dir_part;  /* directory that safetensors are written in before it gets its name */
+	int dir_fd;      /* it, locked; -1: not open */
 	char *journal;   /* its name, owned; NULL: none */
 	FILE *journal_out;
 	uint64_t done;        /* jobs that a resumed run found complete */
@@ -141,7 +143,7 @@ int convert_write_config(const struct convert *c, const char *dir, struct err *e
 
 /* convert_out.c */
 int convert_name_files(struct convert *c, struct err *e);
-int convert_check_output(const struct convert *c, struct err *e);
+int convert_check_output(struct convert *c, struct err *e);
 int convert_begin_output(struct convert *c, struct err *e);
 int convert_finish_job(struct convert *c, uint64_t i, struct err *e);
 int convert_commit(struct convert *c, struct err *e);

@@ -248,6 +248,14 @@ class_gives_its_logits() {
 	done
 }
 
+@test "what an earlier run left in a partial directory does not come along" {
+	mkdir "$tmp/st.part"
+	echo old >"$tmp/st.part/model-00001-of-00009.safetensors"
+	bitnet-convert --to=safetensors "$model" -o "$tmp/st"
+	[ ! -e "$tmp/st/model-00001-of-00009.safetensors" ]
+	nothing_left
+}
+
 @test "a directory is replaced by -f alone" {
 	bitnet-convert --to=safetensors "$model" -o "$tmp/st"
 	refuses 2 '*st: exists*' bitnet-convert --to=safetensors "$model" -o "$tmp/st"
@@ -477,6 +485,16 @@ large() {
 	cp "$checkpoints/d-float-shards/model-00002-of-00002.safetensors" "$tmp/d/"
 	refuses 3 '*tokenizer*' bitnet-convert "$tmp/d" -o "$tmp/m.gguf"
 	nothing_left
+}
+
+@test "unknown tensors are named, and left out with --skip-unknown" {
+	cp -r "$checkpoints/a-packed" "$tmp/a"
+	jq '.num_hidden_layers = 1' "$checkpoints/a-packed/config.json" >"$tmp/a/config.json"
+	refuses 2 '*tensor model.layers.1.*is not known*' bitnet-convert "$tmp/a" -o "$tmp/m.gguf"
+	run --separate-stderr bitnet-convert --skip-unknown "$tmp/a" -o "$tmp/m.gguf"
+	[ "$status" -eq 0 ]
+	[[ $stderr == *'18 unknown tensors are left out' ]]
+	[ "$(bitnet-convert -nJ "$tmp/m.gguf" | jq '.tensors | length')" -eq 13 ]
 }
 
 # Changes bytes of a packed checkpoint: $1 tensor, $2 offset in it, $3 bytes.
