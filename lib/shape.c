@@ -22,7 +22,7 @@
 
 #include "mem.h"
 
-#define MAX_LAYERS 65536
+#define MAX_LAYERS 4096
 #define MAX_VALUES (1u << 26)
 /* Positions come in multiples of this in every cache that we take. */
 #define STEP 64

@@ -454,10 +454,10 @@ peak_within() { # PERCENT FILE PROMPT TOKENS OPTIONS...
 @test "what is broken is named" {
 	refuses 2 '*general.architecture is missing' bitnet-memplan -q tests/data/hostile/arch-missing.gguf
 	header "$tmp/a" general.architecture=x x.block_count=4294967295
-	refuses 2 '*x.block_count is 4294967295, expected at most 65536' bitnet-memplan -q "$tmp/a"
+	refuses 2 '*x.block_count is 4294967295, expected at most 4096' bitnet-memplan -q "$tmp/a"
 	header "$tmp/a" general.architecture=x x.block_count=2 x.embedding_length=64 x.attention.head_count=4 x.attention.head_count_kv=3
 	refuses 2 '*head_count_kv is 3, expected a divisor of head_count 4' bitnet-memplan -q "$tmp/a"
-	header "$tmp/a" general.architecture=x x.block_count=65536 x.attention.head_count=65536 \
+	header "$tmp/a" general.architecture=x x.block_count=4096 x.attention.head_count=65536 \
 		x.attention.key_length=65536 x.attention.value_length=65536
 	refuses 2 '*too large*' bitnet-memplan -q -c 2000000000 -B 1048576 "$tmp/a"
 	refuses 2 '*this is a safetensors file*' bitnet-memplan -q tests/data/hostile/looks-like-st.gguf
