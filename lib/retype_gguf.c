@@ -2,32 +2,46 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "blocks.h"
 
+/* Two or three numbers with commas between them, and nothing else: how many, or 0. */
+static int parse_tile(const char *text, uint32_t v[3])
+{
+	int n = 0;
+
+	for (;; text++) {
+		size_t digits = strspn(text, "0123456789");
+
+		if (n == 3 || !digits || digits > 7)
+			return 0;
+		v[n++] = (uint32_t)strtoul(text, NULL, 10);
+		text += digits;
+		if (!*text)
+			return n > 1 ? n : 0;
+		if (*text != ',')
+			return 0;
+	}
+}
+
 int retype_hints_tile(struct retype_hints *h, const char *text, struct err *e)
 {
-	struct retype_tile t = {.tile.step = 32};
+	struct retype_tile t = {0};
 	unsigned long long rows, cols;
-	int shape = 0, end = 0;
+	uint32_t v[3] = {0, 0, 32};
+	int shape = 0;
 
 	if (sscanf(text, "%llux%llu:%n", &rows, &cols, &shape) == 2 && shape) {
 		t.rows = rows;
 		t.cols = cols;
-	} else {
-		shape = 0;
 	}
-	if (sscanf(text + shape, "%7u,%7u%n", &t.tile.rows, &t.tile.cols, &end) != 2)
-		end = 0;
-	if (end && text[shape + end] == ',' &&
-	    sscanf(text + shape + end, ",%7u%n", &t.tile.step, &end) == 1)
-		end = (int)strlen(text) - shape; /* what follows bm is checked below */
-	if (!end || strspn(text + shape, "0123456789,") != strlen(text + shape) ||
-	    text[shape + end])
+	if (!parse_tile(text + shape, v))
 		return err_set(e, ERR_TROUBLE, "'%s' is not [ROWSxCOLS:]BM,BY[,bm]", text);
 	if (h->n_tiles == RETYPE_TILES)
 		return err_set(e, ERR_TROUBLE, "more than %d tilings", RETYPE_TILES);
+	t.tile = (struct ternary_tile){v[0], v[1], v[2]};
 	h->tiles[h->n_tiles++] = t;
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "blocks.h"
+#include "fail_alloc.h"
 #include "half.h"
 #include "unit.h"
 
@@ -440,6 +441,38 @@ static void passes_errors_on(void)
 	free(x);
 }
 
+/* A whole conversion, for each allocation to fail in. */
+static int convert(void *arg, struct err *e)
+{
+	const struct retype_target *dst = arg;
+	static float x[N];
+	struct retype_source src =
+	    source_of(form_of(TERNARY_NONE, DTYPE_F32, ROWS, COLS), (const uint8_t *)x);
+	struct sink s = {.fail_at = -1};
+	struct retype *r;
+
+	x[0] = x[1] = 1;
+	x[2] = 0.25f;
+	if (retype_open(&r, &src, dst, NULL, e))
+		return -1;
+	int bad = retype_write(r, sink_put, &s, e);
+	retype_close(r);
+	free(s.p);
+	return bad;
+}
+
+static void memory_runs_out(void)
+{
+	struct retype_target to_codes = {.form =
+	                                     form_of(TERNARY_IQ2_BN_R4, DTYPE_NONE, ROWS, COLS)};
+	struct retype_target to_blocks = {.form = form_of(TERNARY_NONE, DTYPE_Q4_K, ROWS, COLS)};
+	struct retype_target copy = {.form = form_of(TERNARY_NONE, DTYPE_F32, ROWS, COLS)};
+
+	CHECK(fail_alloc(convert, NULL, &to_codes) > 5);
+	CHECK(fail_alloc(convert, NULL, &to_blocks) > 5);
+	CHECK(fail_alloc(convert, NULL, &copy) > 2);
+}
+
 int main(void)
 {
 	RUN(pairs);
@@ -450,5 +483,6 @@ int main(void)
 	RUN(refusals);
 	RUN(scale_rounding);
 	RUN(passes_errors_on);
+	RUN(memory_runs_out);
 	return unit_end();
 }
