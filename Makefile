@@ -6,7 +6,9 @@
 #   make fuzz            the fuzz targets only (needs clang with libFuzzer)
 #   make check           every test; one line per suite, then "N passed, N failed, N skipped"
 #   make check-leaks     bitnet-leakcheck and other checkers on the whole leak catalogue
+#   make check-arm       the kernel tests and the small model on arm64, under qemu
 #   make lint            clang-format, cppcheck and clang-tidy
+#   make bench           this machine's speed: a 2B shape, shares of the ceilings
 #   make bench-memory    the allocator beside glibc, mimalloc, jemalloc and tcmalloc
 #   make install         programs, manual pages and the default model, below DESTDIR/PREFIX
 #   make uninstall       removes what install put there
@@ -63,7 +65,7 @@ endif
 # Tiles of registers are written as loops, which -O3 unrolls.
 FLAGS_avx2 = -O3 -mavx2 -mfma -mf16c
 FLAGS_avxvnni = $(FLAGS_avx2) -mavxvnni
-FLAGS_avx512 = $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -mgfni
+FLAGS_avx512 = $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
 FLAGS_amx = $(FLAGS_avx512) -mamx-tile -mamx-int8
 FLAGS_neon = -O3 -march=armv8.2-a+dotprod+fp16
 
@@ -157,6 +159,12 @@ fuzz: $(FUZZ)
 check: all tests
 	@scripts/run-tests "$(BUILD)"
 
+check-arm: all
+	@scripts/arm-tests "$(BUILD)"
+
+bench: all
+	$(BUILD)/bitnet-bench --shape 2b-4t
+
 # What an allocation costs, beside glibc and the allocators of scripts/packages bench.
 bench-memory: $(BUILD)/tests/bench_memory $(BUILD)/tests/bench_traces $(BUILD)/tests/bench_upkeep
 	$(BUILD)/tests/bench_memory
@@ -189,6 +197,6 @@ help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//; p' Makefile
 
 always:
-.PHONY: leaks check-leaks always all tests fuzz check bench-memory lint install uninstall clean help
+.PHONY: check-arm bench leaks check-leaks always all tests fuzz check bench-memory lint install uninstall clean help
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -70,6 +70,8 @@ static const struct opt options[] = {
      .call = plan_opt_kv_type},
     {OPT_INT, 'r', "repeat", &o.repeat, "N", "runs of each figure (default 5)", .min = 1,
      .max = 101},
+    {OPT_FLAG, 0, "screened", &o.run.screen, NULL,
+     "decode greedily with the screened output head (see bitnet-run(1), --head)"},
     {OPT_STRING, 0, "kernel", &o.run.kernel, "NAME", "use this kernel set"},
     {OPT_FLAG, 0, "pin", &o.run.pin, NULL, "bind the threads of the ceilings to cores"},
 

@@ -55,7 +55,7 @@ unsigned cpu_flags(void)
 		flags |= CPU_AVX2;
 	if (flags && has(xcr0, XCR0_ZMM) &&
 	    has(b, bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ) &&
-	    has(c, bit_AVX512VNNI | bit_AVX512VBMI | bit_GFNI))
+	    has(c, bit_AVX512VNNI))
 		flags |= CPU_AVX512;
 	if ((flags & CPU_AVX512) && has(xcr0, XCR0_TILES) &&
 	    has(d, CPUID_7_EDX_AMX_TILE | CPUID_7_EDX_AMX_INT8) && tiles_granted())

@@ -6,7 +6,7 @@
 
 enum cpu_flag {
 	CPU_AVX2 = 1,     /* with FMA and F16C, and the system saves ymm */
-	CPU_AVX512 = 2,   /* F, BW, VL, DQ, VNNI, VBMI, GFNI, and the system saves zmm */
+	CPU_AVX512 = 2,   /* F, BW, VL, DQ, VNNI, and the system saves zmm */
 	CPU_AMX_INT8 = 4, /* tiles of int8, and the system grants this process their state */
 	CPU_AVXVNNI = 8,  /* AVX2's registers with VNNI */
 	CPU_NEON = 16,    /* with dot product and half precision arithmetic */

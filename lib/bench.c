@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "clock.h"
+#include "head.h"
 #include "kernels.h"
 #include "mem.h"
 #include "session.h"
@@ -154,6 +155,7 @@ static int measure_ceilings(struct bench *b, uint32_t threads, struct err *e)
 /* Bytes and multiply-adds of the matrices, once each: of the layers, and of the head. */
 struct load {
 	double bytes, head_bytes, products;
+	double screen_bytes; /* of the head's int8 copy */
 };
 
 static void add_matrix(struct load *l, const struct gguf_tensor *t, int head)
@@ -162,12 +164,13 @@ static void add_matrix(struct load *l, const struct gguf_tensor *t, int head)
 
 	for (uint32_t d = 0; d < t->n_dims; d++)
 		n *= (double)t->ne[d];
-	if (head)
+	if (head) {
 		l->head_bytes += (double)t->bytes;
-	else
-		l->bytes += (double)t->bytes;
-	if (!head)
-		l->products += n;
+		l->screen_bytes = (double)head_bytes(t->rows, t->cols);
+		return;
+	}
+	l->bytes += (double)t->bytes;
+	l->products += n;
 }
 
 static int is(const struct gguf_tensor *t, const char *name)
@@ -244,7 +247,7 @@ static int decode_once(struct session *s, const struct bench_row *r, double *spe
 	session_rewind(s, 0, r->depth);
 	double t = clock_now();
 	for (uint32_t i = 0; i < r->tokens; i++)
-		if (eval(s, 1, 1, e) || session_logits(s, 0, 1, &rows, e))
+		if (eval(s, 1, 1, e) || session_greatest(s, 0, 1, &rows, e))
 			return -1;
 	*speed = r->tokens / (clock_now() - t);
 	return 0;
@@ -278,7 +281,8 @@ static int decodes(struct bench *b, struct session *s, const struct load *l, uin
 
 		r.depth = b->o->depths.v[i];
 		double middle = r.depth + r.tokens / 2.0;
-		r.bound = b->read / (l->bytes + l->head_bytes + cache_bytes(s, b->o, middle));
+		double head = b->o->screen ? l->screen_bytes : l->head_bytes;
+		r.bound = b->read / (l->bytes + head + cache_bytes(s, b->o, middle));
 		session_rewind(s, 0, 0);
 		if (eval(s, r.depth, session_ubatch(s), e))
 			return -1;
@@ -314,6 +318,7 @@ static int with_threads(struct bench *b, const struct gguf *g, const struct load
 	so.plan.ubatch = most(&b->o->ubatches);
 	so.plan.k_type = b->o->k_type;
 	so.plan.v_type = b->o->v_type;
+	so.plan.screen = b->o->screen;
 	if (session_open(&s, g, &so, e))
 		return -1;
 	int failed = prefills(b, s, l, threads, e) || decodes(b, s, l, threads, e);

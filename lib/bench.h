@@ -32,6 +32,7 @@ struct bench_options {
 	enum dtype k_type, v_type;
 	unsigned repeat; /* runs of each figure, of which the median counts */
 	int pin;         /* threads to cores */
+	int screen;      /* decode with the screened head, greedily */
 };
 
 enum bench_what { BENCH_READ, BENCH_INT8, BENCH_PREFILL, BENCH_DECODE };

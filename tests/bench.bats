@@ -55,6 +55,11 @@ refuses() {
 	done
 }
 
+@test "the screened head decodes too" {
+	bitnet-bench "${quick[@]}" --screened --json >"$tmp/out"
+	[ "$(jq -s 'map(select(.what == "decode")) | length' "$tmp/out")" -eq 1 ]
+}
+
 @test "a Markdown table has a head, a rule and a row per figure" {
 	run --separate-stderr bitnet-bench "${quick[@]}" --markdown
 	[ "${#lines[@]}" -eq 6 ]

@@ -1,5 +1,5 @@
 /*
- * The AVX-512 set: F, BW, VL, DQ, VNNI, VBMI.
+ * The AVX-512 set: F, BW, VL, DQ, VNNI.
  */
 #include "avx512.h"
 
