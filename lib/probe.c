@@ -22,7 +22,7 @@ struct probe {
 	char path[PATH_MAX];
 };
 
-const struct probe_info *probe_info(enum probe_series s)
+const struct probe_info *probe_info(int s)
 {
 	static const struct probe_info info[PROBE_COUNT] = {
 	    [PROBE_ANON] = {"RssAnon", "bytes", 1024 * KIB, 8 * KIB},

@@ -27,7 +27,7 @@ struct probe_info {
 	double floor;            /* total growth that counts */
 	double rate;             /* growth per step that does not matter */
 };
-const struct probe_info *probe_info(enum probe_series s);
+const struct probe_info *probe_info(int s);
 
 struct probe; /* private */
 

@@ -236,7 +236,7 @@ static int read_numbers(const json_t *a, const char *name, double **to, size_t *
 
 static int read_verdict(const json_t *v, enum report_verdict *to, struct err *e)
 {
-	for (int i = 0; i < REPORT_VERDICTS; i++)
+	for (unsigned i = 0; i < REPORT_VERDICTS; i++)
 		if (json_is_string(v) && !strcmp(json_string_value(v), report_verdict_name(i))) {
 			*to = (enum report_verdict)i;
 			return 0;
@@ -254,7 +254,7 @@ static int read_finding(const json_t *o, struct report *r, struct err *e)
 		return -1;
 	if (!f->kind || !f->unit || !f->why)
 		return wrong("kind, unit or why of a finding", "a string", e);
-	for (int i = 0; i < REPORT_CLASSES; i++)
+	for (unsigned i = 0; i < REPORT_CLASSES; i++)
 		if (json_is_string(class) &&
 		    !strcmp(json_string_value(class), report_class_name(i)))
 			f->class = (enum report_class)i;
