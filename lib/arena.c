@@ -139,10 +139,10 @@ void *arena_take(struct arena *a, size_t n)
 	if (need < n || need > a->size - a->used)
 		return NULL;
 	uint8_t *p = a->base + a->used;
-	if (track_level() == TRACK_GUARD)
+	if (track_level() == TRACK_GUARD && !announce_on)
 		guard_take(a, a->used, need, __builtin_frame_address(0));
 	if (announce_on)
-		announce_open(p, need, a->used >= a->peak);
+		announce_open(p, need, a->used >= a->dirty);
 	a->used += need;
 	return p;
 }
@@ -155,6 +155,8 @@ void arena_end(struct arena *a, size_t mark)
 		return;
 	}
 	a->peak = arena_peak(a);
+	if (a->used > a->dirty)
+		a->dirty = a->used;
 	if (a->guard)
 		guard_end(a, mark, __builtin_frame_address(0));
 	announce_closed(a->base + mark, a->used - mark);
@@ -172,6 +174,8 @@ size_t arena_trim(struct arena *a)
 
 	if (from >= a->size || madvise(a->base + from, a->size - from, MADV_DONTNEED))
 		return 0;
+	if (a->dirty > from)
+		a->dirty = from;
 	if (a->guard && a->guard->filled > a->used)
 		a->guard->filled = a->used;
 	return a->size - from;

@@ -20,7 +20,8 @@ struct arena {
 	uint8_t *base; /* size bytes, page aligned, zeroed by the system */
 	size_t size;
 	size_t used;
-	size_t peak; /* the most that used was when a scope ended; see arena_peak */
+	size_t peak;  /* the most that used was when a scope ended; see arena_peak */
+	size_t dirty; /* bytes in front that an ended scope may have written to */
 	enum mem_tag tag;
 	const char *name;          /* of the plan region; borrowed */
 	struct arena_guard *guard; /* NULL below TRACK_GUARD */
