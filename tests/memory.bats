@@ -21,3 +21,12 @@ bats_require_minimum_version 1.5.0
 	[ "$status" -eq 1 ]
 	[ "$output" = "" ]
 }
+
+@test "devices of a driver are used through the same interface as the host" {
+	[ -e "$BUILD/tests/leaks/libcuda.so.1" ] || skip "the stand-in for a driver is not built here"
+	report=$BATS_TEST_TMPDIR/report
+	LD_LIBRARY_PATH=$BUILD/tests/leaks LEAKS_CUDA_REPORT=$report run "$BUILD/tests/unit_device"
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[ "$(cat "$report")" = "device 0 pinned 0 objects 0 contexts 0" ]
+}

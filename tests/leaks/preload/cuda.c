@@ -101,6 +101,60 @@ int cuDeviceGet(int *device, int ordinal)
 	return ordinal ? INVALID_VALUE : OK;
 }
 
+int cuDeviceGetName(char *name, int cap, int device);
+int cuDeviceGetName(char *name, int cap, int device)
+{
+	(void)device;
+	snprintf(name, (size_t)cap, "stand-in");
+	return OK;
+}
+
+int cuDeviceTotalMem_v2(size_t *bytes, int device);
+int cuDeviceTotalMem_v2(size_t *bytes, int device)
+{
+	(void)device;
+	*bytes = ALL;
+	return OK;
+}
+
+int cuDeviceGetAttribute(int *value, int attribute, int device);
+int cuDeviceGetAttribute(int *value, int attribute, int device)
+{
+	(void)attribute;
+	(void)device;
+	*value = 1;
+	return OK;
+}
+
+/* The one context that users of a device share. */
+static void *primary;
+static int primary_users;
+
+int cuDevicePrimaryCtxRetain(void **context, int device);
+int cuDevicePrimaryCtxRetain(void **context, int device)
+{
+	int r = device ? INVALID_VALUE : primary_users ? OK : object(CONTEXT, &primary);
+
+	primary_users += r == OK;
+	*context = primary;
+	return r;
+}
+
+int cuDevicePrimaryCtxRelease_v2(int device);
+int cuDevicePrimaryCtxRelease_v2(int device)
+{
+	if (device || !primary_users)
+		return INVALID_VALUE;
+	return --primary_users ? OK : give(CONTEXT, (uintptr_t)primary);
+}
+
+int cuCtxSetCurrent(void *context);
+int cuCtxSetCurrent(void *context)
+{
+	(void)context;
+	return OK;
+}
+
 int cuCtxCreate_v2(void **context, unsigned flags, int device);
 int cuCtxCreate_v2(void **context, unsigned flags, int device)
 {
