@@ -137,6 +137,7 @@ static uint64_t decode_bytes(const struct retype *r, uint64_t n)
 
 struct sizes {
 	uint64_t in, q, scales, out_scales, x, out, band, band_scales;
+	uint64_t mapped; /* pages of the source that a piece touches */
 };
 
 static void plan_slot(const struct retype *r, struct sizes *z)
@@ -149,6 +150,7 @@ static void plan_slot(const struct retype *r, struct sizes *z)
 	memset(z, 0, sizeof *z);
 	z->in = WINDOW;
 	z->x = RETYPE_STRIP;
+	z->mapped = r->src.mapped ? r->src_bytes / r->src.rows * larger(rows, retype_band(r)) : 0;
 	if (r->from_codes) {
 		z->in = larger(WINDOW, decode_bytes(r, rows));
 		z->scales = ternary_scales(from, rows);
@@ -168,8 +170,8 @@ static void plan_slot(const struct retype *r, struct sizes *z)
 
 static uint64_t slot_bytes(const struct sizes *z)
 {
-	return z->in + z->q + 4 * (z->scales + z->out_scales + 2 * z->x) + z->out + z->band +
-	       4 * z->band_scales;
+	return z->mapped + z->in + z->q + 4 * (z->scales + z->out_scales + 2 * z->x) + z->out +
+	       z->band + 4 * z->band_scales;
 }
 
 static int make_slot(struct retype_slot *s, const struct sizes *z, struct err *e)
@@ -550,6 +552,9 @@ void retype_close(struct retype *r)
 {
 	if (!r)
 		return;
+	/* Threads that read side by side bring pages back that others had let go of. */
+	if (r->src_bytes)
+		retype_release_bytes(r, 0, r->src_bytes);
 	for (int i = 0; i < r->n_slots; i++)
 		free_slot(&r->slots[i]);
 	mem_free(r->slots);

@@ -11,8 +11,9 @@
 /* Elements of a piece: what one thread does at once; a multiple of the strip. */
 #define RETYPE_PIECE (256 * 1024)
 
-/* Bytes that all slots together may take; one slot is always made. */
-#define RETYPE_MEMORY (20u << 20)
+/* Bytes that all slots together may take, mapped pages of the source included; one slot is always
+ * made. */
+#define RETYPE_MEMORY (16u << 20)
 
 /* What one piece gives besides bytes; joined in the order of the pieces. */
 struct retype_sums {

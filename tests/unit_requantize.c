@@ -300,7 +300,8 @@ static void mutations(void)
 
 		sink_put(&copy, r.in.p, r.in.n, NULL);
 		seed = seed * 1664525 + 1013904223;
-		copy.p[seed / 7 % header] = (uint8_t)(seed >> 24);
+		if (copy.p)
+			copy.p[seed / 7 % header] = (uint8_t)(seed >> 24);
 		if (!gguf_parse(&m.from, copy.p, copy.n, 0, &e)) {
 			if (!make(&m, &o, &e))
 				unmake(&m);
