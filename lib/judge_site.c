@@ -12,8 +12,9 @@
 /* How the counts behave. */
 struct growth {
 	int steady; /* the rule of generations on blocks, or on bytes of blocks that get larger */
-	int confirmed;           /* and so it was at half the length */
-	int rare, stairs, noisy; /* the other rules */
+	int confirmed;                    /* and so it was at half the length */
+	int rare, stairs, noisy, ratchet; /* the other rules */
+	int slows;                        /* most of it came in the warm-up */
 	int by_size;
 };
 
@@ -37,6 +38,9 @@ static struct growth measure(const struct site_history *h, int is_bytes)
 	}
 	const double *v = g.by_size ? h->bytes : h->blocks;
 	g.confirmed = g.steady && n >= CONFIRM && trend_generations(v, n / 2);
+	g.ratchet = trend_ratchet(h->blocks, n);
+	g.confirmed |= g.ratchet && n >= CONFIRM;
+	g.slows = trend_slows(v, n);
 	g.rare = h->live_process_turns_over && trend_rare(h->births, h->deaths, n);
 	g.stairs = is_bytes && h->blocks[n - 1] <= 4 && trend_staircase(h->bytes, n);
 	if (g.stairs)
@@ -132,13 +136,16 @@ static void rates(const struct site_history *h, int is_bytes, struct site_verdic
 static enum report_verdict decide(const struct site_history *h, const struct growth *g, int *lost)
 {
 	const struct ledger_site *s = &h->proc->sites[h->site];
-	int any = g->steady || g->rare || g->noisy || g->stairs;
+	int any = g->steady || g->rare || g->noisy || g->stairs || g->ratchet;
 
 	*lost = has_pointers(s->kind) && lost_enough(s) && share_lost(s) >= 0.3;
 	if (*lost)
 		return REPORT_LEAK;
 	if (!any)
 		return REPORT_CLEAN;
+	/* A cache that still fills, or one that was filled: more steps tell. */
+	if (g->slows && !g->stairs)
+		return g->steady ? REPORT_UNSETTLED : REPORT_CLEAN;
 	/* Descriptors, threads and device blocks have no pointers that could be looked for. */
 	if (!has_pointers(s->kind))
 		return g->confirmed || g->rare || g->noisy ? REPORT_LEAK : REPORT_UNSETTLED;

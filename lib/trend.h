@@ -41,6 +41,13 @@ struct trend trend_adaptive(const double *y, size_t n, double floor, double rate
  * in both halves.  1 or 0. */
 int trend_generations(const double *live, size_t n);
 
+/* Growth at irregular steps: the same envelope never falls, and rises by 8 or more in at least five
+ * of its steps, without slowing down.  1 or 0. */
+int trend_ratchet(const double *live, size_t n);
+
+/* Whether what grew in the warm-up grew far faster than later: 1 or 0. */
+int trend_slows(const double *live, size_t n);
+
 /* Rare births: at least 8 in 5 distinct steps after the warm-up, not slowing down, none ended.
  * born, died: totals after each step.  1 or 0. */
 int trend_rare(const double *born, const double *died, size_t n);

@@ -12,6 +12,8 @@
 #define ARENA       (64ull << 20)   /* glibc's arenas begin at multiples of this */
 #define SPARSE_FROM (256ull * 1024) /* larger ranges are asked page by page whether they exist */
 
+#define PAGES 4096 /* asked about at once */
+
 struct node {
 	uint64_t lo;
 	uint64_t bytes;
@@ -25,6 +27,10 @@ struct area { /* a writable private mapping */
 };
 
 static struct node *node, *spare;
+static struct ledger_block *raw;
+static uint64_t n_raw;
+static struct ledger_map maps[LEDGER_MAPS];
+static uint32_t n_maps;
 static uint32_t *todo;
 static uint64_t n_nodes, n_todo, scanned, min_lo, max_hi, deadline;
 static struct area *area;
@@ -35,7 +41,11 @@ static void *take(uint64_t bytes)
 {
 	void *p = (void *)syscall(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE,
 	                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	return p == MAP_FAILED ? NULL : p;
+	if (p == MAP_FAILED)
+		return NULL;
+	/* A fault for every page would cost more than what is written there. */
+	madvise(p, bytes, MADV_HUGEPAGE);
+	return p;
 }
 
 static uint64_t now_s(void)
@@ -63,38 +73,41 @@ static void add_node(const struct state *s, uint64_t lo, uint64_t bytes, uint32_
 	                                .opaque = kind == LEDGER_FILE};
 }
 
-static uint64_t count_used(const struct state *s)
-{
-	uint64_t n = s->process->maps;
-
-	for (uint64_t run = 0; run < s->buckets / LEDGER_RUN; run++)
-		for (uint64_t i = 0; s->used[run] && i < LEDGER_RUN * 4; i++)
-			n += s->blocks[run * LEDGER_RUN * 4 + i].key != 0;
-	return n;
-}
-
+/* What the process waits for: only the entries in use are copied, and nothing is made of them. */
 static int gather(const struct state *s)
 {
-	/* Other threads may add some meanwhile. */
-	uint64_t room = count_used(s) + 4096;
+	uint64_t entries = s->buckets * 4;
+
+	raw = take(entries * sizeof *raw);
+	if (!raw)
+		return 0;
+	for (uint64_t run = 0; run < s->buckets / LEDGER_RUN; run++)
+		for (uint64_t i = 0; s->used[run] && i < LEDGER_RUN * 4; i++) {
+			raw[n_raw] = s->blocks[run * LEDGER_RUN * 4 + i];
+			n_raw += raw[n_raw].key != 0;
+		}
+	n_maps = s->process->maps < LEDGER_MAPS ? s->process->maps : LEDGER_MAPS;
+	memcpy(maps, s->maps, n_maps * sizeof *maps);
+	return 1;
+}
+
+static int make_nodes(const struct state *s)
+{
+	uint64_t room = n_raw + n_maps + 1;
 
 	node = take(room * sizeof *node);
 	spare = take(room * sizeof *node);
 	todo = take(room * sizeof *todo);
 	if (!node || !spare || !todo)
 		return 0;
-	for (uint64_t run = 0; run < s->buckets / LEDGER_RUN; run++)
-		for (uint64_t i = 0; s->used[run] && i < LEDGER_RUN * 4 && n_nodes < room; i++) {
-			struct ledger_block b = s->blocks[run * LEDGER_RUN * 4 + i];
-			if (b.key && b.value)
-				add_node(s, b.key >> 20 << 4, b.value >> 24 & LEDGER_VALUE_BYTES,
-				         (uint32_t)(b.value & LEDGER_VALUE_SITE),
-				         (uint32_t)(b.key & LEDGER_KEY_STEP));
-		}
-	for (uint32_t i = 0; i < s->process->maps && n_nodes < room; i++) {
-		const struct ledger_map *m = &s->maps[i];
-		add_node(s, m->lo, m->hi - m->lo, m->site, m->step & LEDGER_KEY_STEP);
-	}
+	for (uint64_t i = 0; i < n_raw; i++)
+		if (raw[i].value)
+			add_node(s, raw[i].key >> 20 << 4, raw[i].value >> 24 & LEDGER_VALUE_BYTES,
+			         (uint32_t)(raw[i].value & LEDGER_VALUE_SITE),
+			         (uint32_t)(raw[i].key & LEDGER_KEY_STEP));
+	for (uint32_t i = 0; i < n_maps; i++)
+		add_node(s, maps[i].lo, maps[i].hi - maps[i].lo, maps[i].site,
+		         maps[i].step & LEDGER_KEY_STEP);
 	return 1;
 }
 
@@ -162,14 +175,22 @@ static void scan_words(uint64_t lo, uint64_t hi)
 	scanned += hi > lo ? hi - lo : 0;
 }
 
-/* Whether the page of p exists: reading one that does not would only make a page of zeros. */
-static int exists(uint64_t p)
+/* Only pages that exist: reading another would only make a page of zeros.  The kernel tells by a
+ * word for each page; where it does not, all are read. */
+static void scan_pages(uint64_t lo, uint64_t hi)
 {
-	uint64_t entry;
+	static uint64_t entry[PAGES];
 
-	return pread(pagemap, &entry, sizeof entry, (off_t)(p / 4096 * sizeof entry)) !=
-	           sizeof entry ||
-	       entry >> 62;
+	for (uint64_t p = lo & ~4095ull; p < hi && !late; p += PAGES * 4096) {
+		ssize_t n = pread(pagemap, entry, sizeof entry, (off_t)(p / 4096 * sizeof *entry));
+		uint64_t told = n > 0 ? (uint64_t)n / sizeof *entry : 0;
+		for (uint64_t i = 0; i < PAGES && p + i * 4096 < hi; i++) {
+			uint64_t from = p + i * 4096, to = from + 4096;
+			if (i >= told || entry[i] >> 62)
+				scan_words(from < lo ? lo : from, to < hi ? to : hi);
+		}
+		late = now_s() > deadline;
+	}
 }
 
 /* The part of [lo, hi) that may be read: within one writable mapping. */
@@ -194,14 +215,10 @@ static void scan(uint64_t lo, uint64_t hi)
 	if (late || hi <= lo)
 		return;
 	hi = readable(lo, hi);
-	if (hi - lo < SPARSE_FROM) {
+	if (hi - lo < SPARSE_FROM)
 		scan_words(lo, hi);
-	} else {
-		for (uint64_t p = lo; p < hi; p = (p & ~4095ull) + 4096)
-			if (exists(p))
-				scan_words(p,
-				           (p & ~4095ull) + 4096 < hi ? (p & ~4095ull) + 4096 : hi);
-	}
+	else
+		scan_pages(lo, hi);
 	late = now_s() > deadline;
 }
 
@@ -289,7 +306,7 @@ static void scan_gaps(const struct area *a)
 
 static int is_ours(const struct area *a)
 {
-	const void *own[] = {node, spare, todo, area};
+	const void *own[] = {node, spare, todo, area, raw};
 
 	for (size_t i = 0; i < sizeof own / sizeof *own; i++)
 		if ((uint64_t)own[i] >= a->lo && (uint64_t)own[i] < a->hi)
@@ -359,6 +376,8 @@ int reach_mark(struct state *s, uint32_t step, const uint64_t *sp, uint32_t n)
 {
 	deadline = now_s() + REACH_S;
 	pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (!make_nodes(s))
+		return 0;
 	sort();
 	scan_roots(sp, n);
 	drain();

@@ -11,6 +11,6 @@ int reach_gather(struct state *s);
  * sp: the n stack pointers of its threads.  0 when there is no memory or it took over REACH_S. */
 int reach_mark(struct state *s, uint32_t step, const uint64_t *sp, uint32_t n);
 
-#define REACH_S 20
+#define REACH_S 5
 
 #endif
