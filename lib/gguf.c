@@ -620,7 +620,9 @@ static int add_part(struct gguf *g, unsigned i, struct rd *r, unsigned flags, st
 
 	r->arg = &in;
 	in.passing = (flags & GGUF_HEADER_ONLY) && g->parts[i].map.open;
-	if (read_header(r, &in, flags, e) || read_split(&in, s, e))
+	int failed = read_header(r, &in, flags, e) || read_split(&in, s, e);
+	r->arg = NULL;
+	if (failed)
 		return -1;
 	return enter_keys(g, e) || enter_tensors(g, e) ? -1 : 0;
 }

@@ -453,21 +453,18 @@ int safetensors_write_tensor(struct safetensors_write *w, const char *name,
 int safetensors_write_header(const struct safetensors_write *w, char **header, size_t *n,
                              struct err *e)
 {
-	char *text = json_dumps(w->header, JSON_COMPACT);
-	size_t len = text ? strlen(text) : 0, padded = (len + 8 + 63) / 64 * 64 - 8;
+	size_t len = json_dumpb(w->header, NULL, 0, JSON_COMPACT);
+	size_t padded = (len + 8 + 63) / 64 * 64 - 8;
 	uint64_t le = padded;
-	char *out = text ? malloc(8 + padded) : NULL;
+	char *out = len ? malloc(8 + padded) : NULL;
 
-	if (!out) {
-		free(text);
+	if (!out)
 		return err_set(e, ERR_TROUBLE, "no memory for a header of %zu bytes", padded);
-	}
 	if (__BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__)
 		le = __builtin_bswap64(le);
 	memcpy(out, &le, 8);
-	memcpy(out + 8, text, len);
-	memset(out + 8 + len, ' ', padded - len);
-	free(text);
+	memset(out + 8, ' ', padded);
+	json_dumpb(w->header, out + 8, len, JSON_COMPACT);
 	*header = out;
 	*n = 8 + padded;
 	return 0;

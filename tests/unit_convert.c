@@ -35,11 +35,13 @@ static int convert(const char *input, struct err *e)
 /* Reads the next line of a table into its fields; 0 at the end. */
 static int fields(FILE *f, char *line, size_t cap, char *field[], int n)
 {
+	static char none[1];
+
 	if (!fgets(line, (int)cap, f))
 		return 0;
 	line[strcspn(line, "\n")] = 0;
 	for (int i = 0; i < n; i++) {
-		field[i] = line ? line : (char[]){""};
+		field[i] = line ? line : none;
 		if (!line)
 			continue;
 		char *tab = strchr(line, '\t');
@@ -301,14 +303,14 @@ static void rope_scaling(void)
 {
 	struct checkpoint c = {.rope_base = 500000, .head_dim = 128};
 	struct err e = {0};
-	float *freqs;
+	float *freqs = NULL;
 
 	c.config = json_pack("{s:{s:s, s:f, s:f, s:f, s:i}}", "rope_scaling", "rope_type", "llama3",
 	                     "factor", 8.0, "low_freq_factor", 1.0, "high_freq_factor", 4.0,
 	                     "original_max_position_embeddings", 8192);
 	CHECK_INT(checkpoint_rope_freqs(&c, &freqs, &e), 0);
 	CHECK(freqs && freqs[0] == 1 && freqs[63] == 8);
-	for (int i = 1; i < 64; i++)
+	for (int i = 1; freqs && i < 64; i++)
 		CHECK(freqs[i] >= freqs[i - 1]);
 	mem_free(freqs);
 	checkpoint_close(&c);
