@@ -302,9 +302,8 @@ static void repack_i2s(uint8_t *out, const uint8_t *p, const struct gguf_tensor 
 	for (uint64_t r = 0; r < t->rows; r++, out += row)
 		for (uint64_t c = 0; c < t->cols; c++, i++) {
 			uint64_t in = i % unit, to = c % I2S_BLOCK;
-			unsigned code = p[i / unit * (uint64_t)group + in % (uint64_t)group] >>
-			                    (6 - 2 * (in / (uint64_t)group)) &
-			                3u;
+			unsigned byte = p[i / unit * (uint64_t)group + in % (uint64_t)group];
+			unsigned code = byte >> (6 - 2 * (in / (uint64_t)group)) & 3u;
 			unsigned shift = (unsigned)(6 - 2 * (to / 32));
 			uint8_t *b = &out[c / I2S_BLOCK * 32 + to % 32];
 			*b = (uint8_t)((*b & ~(3u << shift)) | code << shift);
