@@ -192,6 +192,34 @@ try() {
 	[[ $err == *"the ledger was full"* ]]
 }
 
+@test "what the ledger cannot see is said: RTLD_DEEPBIND, an own malloc, a static program" {
+	command -v cc >/dev/null || skip "there is no compiler"
+	echo '#include <stdlib.h>
+		void *take(void) { return malloc(10); }' >lib.c
+	echo '#include <dlfcn.h>
+		int main(void) { void *h = dlopen("./lib.so", RTLD_NOW | DEEP);
+		return !h || !((void *(*)(void))dlsym(h, "take"))(); }' >main.c
+	echo '#include <stddef.h>
+		static char heap[4096]; static size_t n;
+		void *malloc(size_t k) { n += (k + 15) & ~15ul; return n > 4096 ? NULL : heap + n - k; }
+		void free(void *p) { (void)p; }
+		int main(void) { return !malloc(3); }' >own.c
+	cc -shared -fPIC -o lib.so lib.c
+	cc -D_GNU_SOURCE -DDEEP=RTLD_DEEPBIND -o deep main.c -ldl
+	cc -D_GNU_SOURCE -DDEEP=0 -o plain main.c -ldl
+	cc -fno-builtin -w -o own own.c
+	try bitnet-leakcheck -- ./deep
+	[[ $err == *RTLD_DEEPBIND* ]]
+	try bitnet-leakcheck -- ./plain
+	[[ $err != *RTLD_DEEPBIND* ]]
+	try bitnet-leakcheck -- ./own
+	[[ $err == *"brings its own malloc"* ]]
+	echo 'int main(void) { return 0; }' >nothing.c
+	cc -static -o static nothing.c || skip "no static C library"
+	try bitnet-leakcheck -- ./static
+	[[ $err == *"no ledger: the command is static"* ]]
+}
+
 @test "a terminal of 20 columns is kept to" {
 	COLUMNS=20 LC_ALL=C try bitnet-leakcheck -- "$leaks/e_cache_same" -n 60 -p 0
 	[ "$(awk '{ if (length > m) m = length } END { print m }' err)" -le 20 ]

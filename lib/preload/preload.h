@@ -6,7 +6,7 @@
  *
  *	heap.c map.c fd.c thread.c cuda.c    the functions that are stood in for
  *	record.c  block.c  stack.c           births and deaths, live blocks, call stacks
- *	state.c  step.c  reach.c             the slot of this process, steps and requests, snapshots
+ *	state.c  step.c  reach.c  deepbind.c the slot of this process, steps and requests, snapshots
  */
 #ifndef PRELOAD_H
 #define PRELOAD_H
@@ -114,6 +114,9 @@ void map_backing(const void *p);
 /* step.c */
 void request_run(void); /* acts on the tool's request; outside of state_enter */
 extern const struct ledger_api bitnet_ledger_api;
+
+/* deepbind.c: looks at libraries that were loaded since the last time. */
+void deepbind_look(void);
 
 /* reach.c: forks a snapshot that marks and writes its result into the sites. */
 void reach_start(uint32_t seq);

@@ -309,6 +309,7 @@ __attribute__((constructor(101))) static void begin(void)
 
 __attribute__((destructor)) static void end(void)
 {
+	deepbind_look();
 	if (ledger->ready)
 		__atomic_or_fetch(&ledger->process->flags, LEDGER_ENDED, __ATOMIC_RELAXED);
 }

@@ -95,6 +95,7 @@ static void written(uint32_t target)
 {
 	int saved = errno;
 
+	deepbind_look();
 	/* A process that a shell forked to say "step" has no slot, and needs none to wait. */
 	if (control->wait)
 		wait_sample(target);
