@@ -703,12 +703,12 @@ static int screen_all(void)
 	int ok = 1;
 
 	for (size_t k = 1; k < 700 && ok; k += 1 + k / 20) {
-		size_t stride = (k + 63) / 64 * 64, n = 1 + k % 5;
+		size_t stride = (k + 63) / 64 * 64, n = 1 + k % 9;
 		float *w = take(k * sizeof *w), f[6];
 		int8_t *want = take(n * stride), *x = take(2 * stride);
 		struct guarded g;
 		int8_t *q = guarded_new(&g, (k + 15) / 16 * 16);
-		int32_t dots[2][10];
+		int32_t dots[2][18];
 
 		hard_vector(w, k, k);
 		ref->screen_row(w, k, want, f, f + 1, f + 2);

@@ -82,8 +82,9 @@ static inline int32_t base3_sum(const struct base3 *s)
 	return _mm512_reduce_add_epi32(_mm512_srai_epi32(_mm512_sub_epi32(three, s->next), 8));
 }
 
-/* Rows that share the loads of the activations. */
-#define ROWS 4
+/* Rows that share the loads of the activations; how far ahead each is fetched, bytes. */
+#define ROWS        4
+#define FETCH_AHEAD 1024
 
 /* The dealt activations of one unit, part l in the order of the bits from the lowest. */
 static inline void load_parts(__m512i x[4], const int8_t *dealt, int top)
@@ -92,60 +93,94 @@ static inline void load_parts(__m512i x[4], const int8_t *dealt, int top)
 		x[l] = _mm512_loadu_si512(dealt + 64 * (top ? 3 - l : l));
 }
 
-static inline void fetch_next(const uint8_t *p, size_t row_bytes)
+/* Rows that are computed together lie far apart, so that each is a long stream of its own. */
+static inline void fetch_next(const uint8_t *p)
 {
-	_mm_prefetch((const char *)p + ROWS * row_bytes, _MM_HINT_T0);
+	_mm_prefetch((const char *)p + FETCH_AHEAD, _MM_HINT_T0);
 }
 
-/* ROWS rows, each one run, to integer dots (before the sum of x is subtracted). */
-static inline void rows_two_bits(const struct ternary_layout *l, const uint8_t *p, size_t row_bytes,
-                                 const int8_t *dealt, size_t k, int32_t dots[ROWS], int top)
+/* One unit of ROWS rows, gap bytes apart; bytes: those of the unit that are there. */
+static inline void unit_two_bits(__m512i s[ROWS][4], const uint8_t *p, size_t gap, __mmask64 bytes,
+                                 const int8_t *dealt, int top)
 {
-	struct two_bits s[ROWS] = {0};
 	__m512i x[4];
 
-	p += l->prefix;
-	for (size_t c = 0; c < k; c += 256, p += l->unit_bytes) {
-		__mmask64 bytes = bytes_of(l, k - c);
+	load_parts(x, dealt, top);
+	for (size_t i = 0; i < ROWS; i++) {
+		__m512i w = _mm512_maskz_loadu_epi8(bytes, p + i * gap);
 
-		load_parts(x, dealt + c, top);
-		for (size_t i = 0; i < ROWS; i++) {
-			fetch_next(p + i * row_bytes, row_bytes);
-			two_bits_add(&s[i], _mm512_maskz_loadu_epi8(bytes, p + i * row_bytes), x);
+		fetch_next(p + i * gap);
+		for (int l = 0; l < 4; l++) {
+			__m512i part = _mm512_and_si512(w, _mm512_set1_epi8((char)(3 << 2 * l)));
+
+			s[i][l] = _mm512_dpbusd_epi32(s[i][l], part, x[l]);
 		}
 	}
-	for (size_t i = 0; i < ROWS; i++)
-		dots[i] = two_bits_sum(&s[i]);
 }
 
-static void rows_base3(const struct ternary_layout *l, const uint8_t *p, size_t row_bytes,
+/* ROWS rows, each one run, to integer dots (before the sum of x is subtracted).  The sums are a
+ * plain array, which compilers keep in registers. */
+static inline void rows_two_bits(const struct ternary_layout *l, const uint8_t *p, size_t gap,
+                                 const int8_t *dealt, size_t k, int32_t dots[ROWS], int top)
+{
+	__m512i s[ROWS][4];
+	size_t c = 0;
+
+	for (size_t i = 0; i < ROWS; i++)
+		for (int part = 0; part < 4; part++)
+			s[i][part] = _mm512_setzero_si512();
+	p += l->prefix;
+	for (; c + 256 <= k; c += 256, p += l->unit_bytes)
+		unit_two_bits(s, p, gap, ~0ull, dealt + c, top);
+	if (c < k)
+		unit_two_bits(s, p, gap, bytes_of(l, k - c), dealt + c, top);
+	for (size_t i = 0; i < ROWS; i++) {
+		struct two_bits sum = {{s[i][0], s[i][1], s[i][2], s[i][3]}};
+
+		dots[i] = two_bits_sum(&sum);
+	}
+}
+
+static void rows_base3(const struct ternary_layout *l, const uint8_t *p, size_t gap,
                        const int8_t *dealt, size_t k, int32_t dots[ROWS])
 {
-	struct base3 s[ROWS] = {0};
-	__m512i x[5];
+	__mmask64 bytes = bytes_of(l, 256);
+	__m512i s[ROWS], next[ROWS], x[5];
 
+	for (size_t i = 0; i < ROWS; i++)
+		s[i] = next[i] = _mm512_setzero_si512();
 	for (size_t c = 0; c < k; c += 256, p += l->unit_bytes, dealt += 320) {
 		for (int d = 0; d < 5; d++)
 			x[d] = _mm512_loadu_si512(dealt + 64 * d);
 		for (size_t i = 0; i < ROWS; i++) {
-			fetch_next(p + i * row_bytes, row_bytes);
-			base3_add(&s[i],
-			          _mm512_maskz_loadu_epi8(bytes_of(l, 256), p + i * row_bytes), x);
+			__m512i r = _mm512_maskz_loadu_epi8(bytes, p + i * gap);
+
+			fetch_next(p + i * gap);
+			for (int d = 0; d < 5; d++) {
+				__m512i n = _mm512_add_epi8(_mm512_add_epi8(r, r), r);
+
+				s[i] = _mm512_dpbusd_epi32(s[i], r, x[d]);
+				next[i] = _mm512_dpbusd_epi32(next[i], n, x[d]);
+				r = n;
+			}
 		}
 	}
-	for (size_t i = 0; i < ROWS; i++)
-		dots[i] = base3_sum(&s[i]);
+	for (size_t i = 0; i < ROWS; i++) {
+		struct base3 sum = {s[i], next[i]};
+
+		dots[i] = base3_sum(&sum);
+	}
 }
 
-static void rows_dots(const struct ternary_layout *l, const uint8_t *p, size_t row_bytes,
+static void rows_dots(const struct ternary_layout *l, const uint8_t *p, size_t gap,
                       const int8_t *dealt, size_t k, int32_t dots[ROWS])
 {
 	if (!l->span)
-		rows_base3(l, p, row_bytes, dealt, k, dots);
+		rows_base3(l, p, gap, dealt, k, dots);
 	else if (l->top)
-		rows_two_bits(l, p, row_bytes, dealt, k, dots, 1);
+		rows_two_bits(l, p, gap, dealt, k, dots, 1);
 	else
-		rows_two_bits(l, p, row_bytes, dealt, k, dots, 0);
+		rows_two_bits(l, p, gap, dealt, k, dots, 0);
 }
 
 /* The integer dot of one unit, less the sum of its activations. */
@@ -221,10 +256,10 @@ void avx512_mul_others(const struct kernel_mat *w, const struct kernel_input *x,
 	}
 }
 
-static int all_runs(const struct ternary_layout *l, const uint8_t *p, size_t row_bytes, size_t k)
+static int all_runs(const struct ternary_layout *l, const uint8_t *p, size_t gap, size_t k)
 {
 	for (size_t i = 0; i < ROWS; i++)
-		if (!ternary_is_run(l, p + i * row_bytes, k))
+		if (!ternary_is_run(l, p + i * gap, k))
 			return 0;
 	return 1;
 }
@@ -233,28 +268,32 @@ void avx512_mul_one(const struct kernel_mat *w, const struct kernel_input *x, si
                     size_t row1, float *y, size_t y_stride, void *scratch)
 {
 	const struct ternary_layout *l = ternary_layout(w->type);
-
+	size_t apart = (row1 - row0) / ROWS, gap = apart * w->row_bytes;
 	int32_t dots[ROWS];
+	float hi, lo;
 
 	if (ternary_units(x->k) > UNITS_MAX) {
 		scalar_mul_ternary(w, x, row0, row1, y, y_stride, scratch);
 		return;
 	}
+	kernel_factor(w->scale, x->scale[0], &hi, &lo);
 	deal(l, x->q, x->k, scratch);
-	for (size_t r = row0; r < row1;) {
+	for (size_t r = row0; r < row0 + apart; r++) {
 		const uint8_t *p = w->data + r * w->row_bytes;
+		int runs = all_runs(l, p, gap, x->k);
 
-		if (row1 - r < ROWS || !all_runs(l, p, w->row_bytes, x->k)) {
-			float acc = row_runs(l, p, x->k, scratch, x->sum256);
+		if (runs)
+			rows_dots(l, p, gap, scratch, x->k, dots);
+		for (size_t i = 0; i < ROWS; i++, p += gap) {
+			float acc = runs ? 0.0f + (float)(dots[i] - x->sum[0]) * ternary_d(l, p, 0)
+			                 : row_runs(l, p, x->k, scratch, x->sum256);
 
-			y[r++] = kernel_rescale(acc, w->scale, x->scale[0]);
-			continue;
+			y[r + i * apart] = fmaf(acc, hi, acc * lo);
 		}
-		rows_dots(l, p, w->row_bytes, scratch, x->k, dots);
-		for (size_t i = 0; i < ROWS; i++, p += w->row_bytes) {
-			float acc = 0.0f + (float)(dots[i] - x->sum[0]) * ternary_d(l, p, 0);
+	}
+	for (size_t r = row0 + ROWS * apart; r < row1; r++) {
+		float acc = row_runs(l, w->data + r * w->row_bytes, x->k, scratch, x->sum256);
 
-			y[r++] = kernel_rescale(acc, w->scale, x->scale[0]);
-		}
+		y[r] = fmaf(acc, hi, acc * lo);
 	}
 }

@@ -12,7 +12,7 @@
 #include "decode.h"
 
 /* How far ahead of its use a row is fetched, bytes. */
-#define FETCH_AHEAD 512
+#define FETCH_AHEAD 1024
 
 /* Zeros behind the last columns of a row of 2-byte values. */
 static inline v16 short_tail(v16 (*load)(const uint8_t *p), const uint8_t *p, size_t n)
@@ -52,10 +52,11 @@ static inline v16 add_product(v16 acc, v16 w, v16 x)
 	return v16_add(acc, v16_mul(w, x));
 }
 
-/* ROWS rows times TOKENS tokens, 16 columns at a time.  LOAD converts 16 values, TAIL fewer. */
+/* ROWS rows (gap rows apart) times TOKENS tokens, 16 columns at a time.  LOAD converts 16 values,
+ * TAIL fewer. */
 #define DEFINE_TILE(NAME, BYTES, LOAD, TAIL, ROWS, TOKENS)                                         \
 	static void NAME(const struct kernel_mat *w, const struct kernel_input *x, size_t r,       \
-	                 size_t t0, float *y, size_t y_stride)                                     \
+	                 size_t t0, size_t gap, float *y, size_t y_stride)                         \
 	{                                                                                          \
 		const uint8_t *p = w->data + r * w->row_bytes;                                     \
 		const float *f = x->f + t0 * x->stride;                                            \
@@ -69,7 +70,7 @@ static inline v16 add_product(v16 acc, v16 w, v16 x)
 			for (size_t t = 0; t < TOKENS; t++)                                        \
 				v[t] = v16_load(f + t * x->stride + c);                            \
 			for (size_t i = 0; i < ROWS; i++) {                                        \
-				const uint8_t *at = p + i * w->row_bytes + c * (BYTES);            \
+				const uint8_t *at = p + i * gap * w->row_bytes + c * (BYTES);      \
 				v16 m = LOAD(at);                                                  \
                                                                                                    \
 				if (c * (BYTES) % 64 == 0)                                         \
@@ -79,7 +80,7 @@ static inline v16 add_product(v16 acc, v16 w, v16 x)
 			}                                                                          \
 		}                                                                                  \
 		for (size_t i = 0; rest && i < ROWS; i++) {                                        \
-			v16 m = TAIL(p + i * w->row_bytes + c * (BYTES), rest);                    \
+			v16 m = TAIL(p + i * gap * w->row_bytes + c * (BYTES), rest);              \
                                                                                                    \
 			for (size_t t = 0; t < TOKENS; t++)                                        \
 				acc[i][t] = add_product(acc[i][t], m,                              \
@@ -87,26 +88,32 @@ static inline v16 add_product(v16 acc, v16 w, v16 x)
 		}                                                                                  \
 		for (size_t i = 0; i < ROWS; i++)                                                  \
 			for (size_t t = 0; t < TOKENS; t++)                                        \
-				y[(t0 + t) * y_stride + r + i] = v16_sum(acc[i][t]) * w->scale;    \
+				y[(t0 + t) * y_stride + r + i * gap] =                             \
+				    v16_sum(acc[i][t]) * w->scale;                                 \
 	}
 
 typedef void tile(const struct kernel_mat *w, const struct kernel_input *x, size_t r, size_t t0,
-                  float *y, size_t y_stride);
+                  size_t gap, float *y, size_t y_stride);
 
-/* tiles[0]: one row and token, [1]: many rows, [2]: many rows and tokens. */
+/* tiles[0]: one row and token, [1]: many rows, [2]: many rows and tokens.  The rows of a tile lie
+ * far apart, so that each is a long stream of its own. */
 static void mul_tiles(tile *const tiles[3], const struct kernel_mat *w,
                       const struct kernel_input *x, size_t row0, size_t row1, float *y,
                       size_t y_stride)
 {
-	for (size_t r = row0; r < row1;) {
-		size_t t = 0, rows = row1 - r >= TILE_ROWS ? TILE_ROWS : 1;
+	size_t gap = (row1 - row0) / TILE_ROWS;
 
-		for (; rows > 1 && t + TILE_TOKENS <= x->n; t += TILE_TOKENS)
-			tiles[2](w, x, r, t, y, y_stride);
+	for (size_t r = row0; r < row0 + gap; r++) {
+		size_t t = 0;
+
+		for (; t + TILE_TOKENS <= x->n; t += TILE_TOKENS)
+			tiles[2](w, x, r, t, gap, y, y_stride);
 		for (; t < x->n; t++)
-			tiles[rows > 1](w, x, r, t, y, y_stride);
-		r += rows;
+			tiles[1](w, x, r, t, gap, y, y_stride);
 	}
+	for (size_t r = row0 + gap * TILE_ROWS; r < row1; r++)
+		for (size_t t = 0; t < x->n; t++)
+			tiles[0](w, x, r, t, 0, y, y_stride);
 }
 
 #define DEFINE_MUL(NAME, BYTES, LOAD, TAIL)                                                        \
