@@ -259,7 +259,12 @@ int ledger_take(struct ledger_shared *l, uint32_t at, struct err *e)
 		if (!p->live)
 			continue;
 		int alive = in_use(p);
-		if (p->head->generation != p->generation || take_one(p, at, e))
+		/* It has just begun anew after exec: the next sample finds it. */
+		if (__atomic_load_n(&p->head->generation, __ATOMIC_ACQUIRE) != p->generation) {
+			detach(l, p);
+			continue;
+		}
+		if (take_one(p, at, e))
 			return -1;
 		if (!alive) {
 			unsigned slot = p->slot;
