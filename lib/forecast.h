@@ -94,7 +94,8 @@ void forecast_layer(const struct forecast *f, const struct gguf *g, uint32_t i, 
 /* What a run must be given: the larger of what is resident and what a cgroup is charged. */
 uint64_t forecast_need(const struct forecast *f);
 
-/* Driver and context on a device where nothing else is said; measured with an empty context. */
+/* Driver and context on a device where nothing else is said: an assumption, to be replaced by what
+ * the device at hand takes (it differs by driver and model). */
 #define FORECAST_DEVICE_OVERHEAD (UINT64_C(512) << 20)
 
 #endif
