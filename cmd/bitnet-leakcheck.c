@@ -196,7 +196,7 @@ static int describe(struct report *r, const struct watch *w, struct err *e)
 		put_argv(command, sizeof command, w->o.argv);
 	else
 		snprintf(command, sizeof command, "process %d", (int)w->o.pid);
-	if (o.workload)
+	if (o.workload && w->o.argv)
 		snprintf(command, sizeof command, "workload %s", w->o.argv[2]);
 	strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime(&t));
 	snprintf(host, sizeof host, "%s-%s", uname(&u) ? "unknown" : u.nodename, u.machine);

@@ -30,7 +30,7 @@ static struct {
 	const char *model, *prompt, *file, *system, *tokens, *logits, *kernel, *pre, *act, *format;
 	struct opt_list stop;
 	int chat, json, jsonl, tokenize, memory, list_kernels, ignore_eos, draft;
-		int screen, no_bos, no_special, quiet, verbose, no_check;
+	int screen, no_bos, no_special, quiet, verbose, no_check;
 	int64_t n, threads, seed, logprobs, i2s_group, ubatch, ctx;
 	struct sample_options sample;
 	enum dtype kv[2]; /* K, V */
@@ -139,7 +139,7 @@ static const struct opt options[] = {
     {OPT_CALL, 0, "draft", &o.draft, "HOW",
      "lookup proposes tokens that followed before and checks them together; off (the default)",
      .call = set_draft},
-        {OPT_CALL, 0, "head", &o.screen, "HOW",
+    {OPT_CALL, 0, "head", &o.screen, "HOW",
      "output head: full (the default); screened keeps an int8 copy that tells which rows can win, "
      "the tokens are the same; auto does so for long answers",
      .call = set_head},
@@ -497,7 +497,7 @@ static int open_session(struct run *r, struct err *e)
 	             .threads = (int)(o.threads ? o.threads : threads_available()),
 	             .k_type = o.kv[0],
 	             .v_type = o.kv[1],
-	                          .load = o.load,
+	             .load = o.load,
 	             .screen = o.screen == HEAD_SCREENED},
 	    .act = o.act,
 	    .kernel = o.kernel,
@@ -507,7 +507,7 @@ static int open_session(struct run *r, struct err *e)
 	};
 	char text[160];
 
-		if (o.screen == HEAD_AUTO)
+	if (o.screen == HEAD_AUTO)
 		so.plan.screen = head_pays();
 	if (o.i2s_group != 16 && o.i2s_group != 32)
 		return err_set(e, ERR_TROUBLE, "--i2s-group: %lld is neither 16 nor 32",

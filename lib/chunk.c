@@ -33,6 +33,7 @@ static uint64_t part(uint32_t first, uint32_t n, uint32_t w)
 	return (~(uint64_t)0 >> (64 - (hi - lo))) << lo;
 }
 
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): w is declared, and a declared name takes none */
 #define EACH_WORD(w, first, n) (uint32_t w = (first) / 64; w <= ((first) + (n)-1) / 64; w++)
 
 static void bits_set(uint64_t *map, uint32_t first, uint32_t n)

@@ -2,7 +2,7 @@
 
 #include <strings.h>
 
-#define T(t, id, bs, b)         [DTYPE_##t] = {#t, id, bs, b, 0, 0}
+#define T(t, id, bs, b)          [DTYPE_##t] = {#t, id, bs, b, 0, 0}
 #define TERNARY(t, id, bs, b, p) [DTYPE_##t] = {#t, id, bs, b, p, 1}
 
 /* I2_S, TL1 and TL2 have no blocks that stand alone: 128 x 32 is I2_S's packing unit, the sizes
@@ -85,7 +85,7 @@ int dtype_of_id(uint32_t id, enum dtype out[4])
 static int too_large(enum dtype t, uint64_t rows, uint64_t cols, struct err *e)
 {
 	return err_set(e, ERR_TROUBLE, "%s of %llu x %llu elements is too large", info[t].name,
-		       (unsigned long long)rows, (unsigned long long)cols);
+	               (unsigned long long)rows, (unsigned long long)cols);
 }
 
 /* Microsoft's size rule, with its integer divisions in its order (ternary-formats.md 3). */
@@ -95,7 +95,7 @@ static int tl2_bytes(uint64_t rows, uint64_t cols, uint64_t *bytes, struct err *
 
 	if (cols < 256)
 		return err_set(e, ERR_TROUBLE, "TL2 needs at least 256 columns, found %llu",
-			       (unsigned long long)cols);
+		               (unsigned long long)cols);
 	if (__builtin_mul_overflow(rows, cols, &n) || n >= UINT64_C(1) << 56)
 		return too_large(DTYPE_TL2, rows, cols, e);
 	uint64_t d = (cols - 256) * rows / 3 * 5 / 8 + 256 * rows / 2 * 4 / 8;
@@ -115,14 +115,14 @@ int dtype_bytes(enum dtype t, uint64_t rows, uint64_t cols, uint64_t *bytes, str
 	if (t == DTYPE_I2_S || t == DTYPE_TL1) {
 		if (n % 4)
 			return err_set(e, ERR_TROUBLE,
-				       "%s needs a multiple of 4 elements, found %llu", d->name,
-				       (unsigned long long)n);
+			               "%s needs a multiple of 4 elements, found %llu", d->name,
+			               (unsigned long long)n);
 		*bytes = n / 4 + 32;
 		return 0;
 	}
 	if (cols % d->block)
 		return err_set(e, ERR_TROUBLE, "%s needs a multiple of %u columns, found %llu",
-			       d->name, d->block, (unsigned long long)cols);
+		               d->name, d->block, (unsigned long long)cols);
 	row = d->row_prefix + cols / d->block * d->block_bytes;
 	if (__builtin_mul_overflow(rows, row, bytes))
 		return too_large(t, rows, cols, e);

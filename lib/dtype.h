@@ -64,12 +64,12 @@ enum dtype {
 };
 
 struct dtype_info {
-	const char *name;      /* as users write it: "I2_S"; lookups ignore case */
-	uint32_t id;           /* ggml type id in files */
-	uint32_t block;        /* elements per block */
-	uint32_t block_bytes;  /* bytes per block */
-	uint32_t row_prefix;   /* bytes in front of each row (ik's BN types) */
-	int ternary;           /* holds codes -1, 0, 1 times a scale */
+	const char *name;     /* as users write it: "I2_S"; lookups ignore case */
+	uint32_t id;          /* ggml type id in files */
+	uint32_t block;       /* elements per block */
+	uint32_t block_bytes; /* bytes per block */
+	uint32_t row_prefix;  /* bytes in front of each row (ik's BN types) */
+	int ternary;          /* holds codes -1, 0, 1 times a scale */
 };
 
 /* The facts of t; t must be a member other than DTYPE_NONE. */

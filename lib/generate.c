@@ -177,7 +177,7 @@ static int step(struct run *r, struct err *e)
 	int32_t id = 0;
 	size_t j = 0;
 
-		if (batch_logits(r, &logits, e))
+	if (batch_logits(r, &logits, e))
 		return -1;
 	for (;; j++) {
 		int status = take(r, logits + j * session_arch(r->s)->n_vocab, &id, e);

@@ -127,7 +127,7 @@ uint64_t plan_screen(const struct weights *w, const struct plan_options *o)
 int plan_make(struct plan *p, const struct arch *a, const struct weights *w, uint64_t vocab_bytes,
               const struct plan_options *o, struct err *e)
 {
-		uint64_t k, v, copied = w->copied + plan_screen(w, o);
+	uint64_t k, v, copied = w->copied + plan_screen(w, o);
 
 	memset(p, 0, sizeof *p);
 	p->ctx = (uint32_t)round_up(o->ctx, PLAN_CTX_STEP);

@@ -18,7 +18,7 @@ struct plan_options {
 	uint32_t logits_rows; /* positions whose logits are kept at once; at least 1 */
 	int threads;
 	enum dtype k_type, v_type; /* of the cache */
-		enum weights_load load;
+	enum weights_load load;
 	int screen; /* keep an int8 copy of the head (head.h), where that helps */
 };
 

@@ -14,7 +14,7 @@ struct session {
 	uint8_t *huge; /* weights in huge pages, which an arena does not hold */
 	struct threads *pool;
 	struct forward f;
-		struct head screen; /* q is NULL: none */
+	struct head screen; /* q is NULL: none */
 	uint32_t *length;   /* tokens of each sequence, (sequences) */
 	struct plan_options o;
 	const char *kernel;

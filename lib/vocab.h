@@ -45,7 +45,7 @@ struct vocab_text {
  * that is neither letter, number nor space.  Any number of threads may encode with one vocabulary.
  * Errors (out is as before): no memory, more than 1 GiB of text. */
 int vocab_encode(const struct vocab *v, const struct vocab_text *text, size_t n_text, int bos,
-		 struct ids *out, struct err *e);
+                 struct ids *out, struct err *e);
 
 /* The bytes that id stands for in running text: writes at most cap bytes, returns how many there
  * are (0 for control tokens unless special is set; ids out of range: 0).  The longest is
@@ -53,7 +53,8 @@ int vocab_encode(const struct vocab *v, const struct vocab_text *text, size_t n_
 size_t vocab_decode(const struct vocab *v, int32_t id, int special, char *out, size_t cap);
 size_t vocab_longest(const struct vocab *v);
 
-/* The piece as stored, and its token type (1 normal, 2 unknown, 3 control, 4 user, 5 unused, 6 byte). */
+/* The piece as stored, and its token type (1 normal, 2 unknown, 3 control, 4 user, 5 unused, 6
+ * byte). */
 struct gguf_str vocab_piece(const struct vocab *v, int32_t id, int *type);
 
 /* Whether a decoder strips one leading space from the first piece of a text (llama kind). */

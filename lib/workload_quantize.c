@@ -79,8 +79,7 @@ static void quantize(struct job *j, const float *weights)
 	bulk_survey_init(&survey);
 	bulk_get()->survey(&survey, weights, N);
 	quantize_choose(&survey, N, &choice);
-	bulk_get()->round(j->codes, weights, N, choice.inverse, choice.scale, &error,
-	                  &count);
+	bulk_get()->round(j->codes, weights, N, choice.inverse, choice.scale, &error, &count);
 	for (uint64_t i = 0; i <= ternary_scales(&j->t, ROWS); i++)
 		j->scales[i] = choice.scale;
 }

@@ -4,8 +4,8 @@
  *
  *	gen_header FILE general.architecture=llama llama.block_count=32 llama.f=1,2,3 llama.x=0.5
  *
- * A value of digits is a u32, digits with commas an array of them, one with a point an f32, true and
- * false are bools, anything else is a string.
+ * A value of digits is a u32, digits with commas an array of them, one with a point an f32, true
+ *and false are bools, anything else is a string.
  */
 #include <ctype.h>
 #include <stdint.h>
@@ -59,7 +59,7 @@ static void put_value(FILE *f, const char *v)
 		fwrite(&x, 4, 1, f);
 	} else if (!strcmp(v, "true") || !strcmp(v, "false")) {
 		put_u32(f, BOOL);
-		fputc(*v == 't', f);
+		fputc(*v == 't' ? 1 : 0, f);
 	} else {
 		put_u32(f, STRING);
 		put_string(f, v, strlen(v));
