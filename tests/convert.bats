@@ -376,21 +376,34 @@ large() {
 	bitnet-convert -q -t i2_s "$tmp/large.gguf" -o "$tmp/want.gguf"
 }
 
-@test "a signal removes the partial file, with -k it stays and -r finishes it" {
+# Starts bitnet-convert with options $@ on a stream that stops half way, and interrupts it.
+interrupt() {
+	local pid writer status=0
+
 	mkfifo "$tmp/in"
-	(head -c 1000000 "$model"; sleep 3) >"$tmp/in" &
+	(head -c 1000000 "$model"; sleep 5) >"$tmp/in" &
 	writer=$!
-	bitnet-convert "$tmp/in" -o "$tmp/m.gguf" &
+	bitnet-convert "$@" "$tmp/in" -o "$tmp/m.gguf" &
 	pid=$!
-	for _ in {1..50}; do [ -s "$tmp/m.gguf.part" ] && break; sleep 0.05; done
+	for _ in {1..100}; do [ -s "$tmp/m.gguf.part" ] && break; sleep 0.05; done
 	sleep 0.2
 	kill -INT "$pid"
-	status=0
 	wait "$pid" || status=$?
+	kill "$writer" 2>/dev/null || true
+	rm "$tmp/in"
 	[ "$status" -eq 130 ]
 	[ ! -e "$tmp/m.gguf" ]
+}
+
+@test "a signal removes the partial file, with -k it stays and -r finishes the job" {
+	interrupt
 	nothing_left
-	kill "$writer" 2>/dev/null || true
+	interrupt -k
+	[ -s "$tmp/m.gguf.part" ]
+	[ "$(wc -l <"$tmp/m.gguf.journal")" -gt 5 ]
+	bitnet-convert -r "$model" -o "$tmp/m.gguf"
+	cmp "$model" "$tmp/m.gguf"
+	nothing_left
 }
 
 @test "killed at any moment, there is the old file or the new one, and -r finishes the job" {
