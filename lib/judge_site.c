@@ -112,8 +112,9 @@ static enum report_class classify(const struct site_history *h, const struct gro
 		return CLASS_ERROR;
 	if (g->by_size)
 		return CLASS_STACK;
+	/* What was there from the beginning and is lost had its pointer overwritten. */
 	if (lost)
-		return h->births[warm] > 0 && h->deaths[n - 1] == 0 ? CLASS_REPLACED : CLASS_STEP;
+		return h->births[warm] > 0 ? CLASS_REPLACED : CLASS_STEP;
 	if (births_between(h, mid, n - 1) < 0.85 * births_between(h, warm, mid))
 		return CLASS_MAP;
 	return CLASS_STEP;

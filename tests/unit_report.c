@@ -108,8 +108,7 @@ static void what_is_no_report_is_refused(void)
 	    "{\"form\": 1, \"verdict\": \"fine\"}",
 	    "{\"form\": 1, \"verdict\": \"leak\", \"step\": 3}",
 	    "{\"form\": 1, \"verdict\": \"leak\", \"step\": [1], \"series\": [{}]}",
-	    "{\"form\": 1, \"verdict\": \"leak\", \"step\": [], \"findings\": [{\"verdict\": "
-	    "\"leak\"}]}",
+	    "{\"form\": 1, \"verdict\": \"leak\", \"step\": [], \"findings\": [{}]}",
 	    "{\"form\": 1, \"verdict\": \"leak\", \"step\": [], \"notes\": [1]}",
 	    "{\"form\": 1, \"verdict\": \"leak\", \"steps\": \"many\", \"step\": []}"};
 
