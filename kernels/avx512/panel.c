@@ -252,21 +252,21 @@ static uint64_t probe_int8(uint64_t rounds)
 {
 	static const uint8_t codes[8 * 64] = {1, 2, 0, 1};
 	static volatile int32_t keep;
-	__m512i s[24], all = _mm512_setzero_si512();
+	__m512i s[12], all = _mm512_setzero_si512();
 
-	for (size_t i = 0; i < 24; i++)
+	for (size_t i = 0; i < 12; i++)
 		s[i] = _mm512_setzero_si512();
 	for (uint64_t r = 0; r < rounds; r++) {
 		__m512i c = _mm512_loadu_si512(codes + (r & 7) * 64);
 
-		for (size_t i = 0; i < 24; i++)
+		for (size_t i = 0; i < 12; i++)
 			s[i] = _mm512_dpbusd_epi32(s[i], c, c);
 	}
-	for (size_t i = 0; i < 24; i++)
+	for (size_t i = 0; i < 12; i++)
 		all = _mm512_add_epi32(all, s[i]);
 	keep = _mm512_reduce_add_epi32(all);
 	(void)keep;
-	return rounds * 24 * 64;
+	return rounds * 12 * 64;
 }
 
 void avx512_ternary_init(struct kernels *k)

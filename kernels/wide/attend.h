@@ -52,20 +52,25 @@ static int sees(const struct kernel_attn *a, size_t i, size_t block, size_t *lo,
 	return end > block && *lo < *hi;
 }
 
-/* n rows to float32, and the same rows of the next block on their way. */
 static void convert(const struct kernels *k, enum dtype type, const uint8_t *rows, size_t row_bytes,
                     size_t n, size_t dim, float *out, size_t width)
 {
-	const struct dtype_info *info = dtype_get(type);
-	size_t used = dim / info->block * info->block_bytes;
-
 	for (size_t p = 0; p < n; p++, rows += row_bytes, out += width) {
-		for (size_t b = 0; b < used; b += 64)
-			fetch(rows + BLOCK * row_bytes + b);
 		k->dequantize[type](out, rows, dim);
 		for (size_t d = dim; d < width; d++)
 			out[d] = 0;
 	}
+}
+
+/* Four rows of the next block, while this one is computed with. */
+static inline void fetch_rows(enum dtype type, const uint8_t *rows, size_t row_bytes, size_t dim)
+{
+	const struct dtype_info *info = dtype_get(type);
+	size_t used = dim / info->block * info->block_bytes;
+
+	for (size_t p = 0; p < 4; p++, rows += row_bytes)
+		for (size_t b = 0; b < used; b += 64)
+			fetch(rows + b);
 }
 
 static inline const float *query(const struct pass *s, size_t i)
@@ -218,6 +223,14 @@ static void group(const struct pass *s, size_t i, size_t n, size_t block)
 		most = hi[j] > most ? hi[j] : most;
 	}
 	for (size_t p = least / 4 * 4; p < most; p += 4) {
+		size_t next = block + BLOCK + p;
+
+		if (i == s->first) {
+			fetch_rows(a->k_type, a->k + next * a->k_row_bytes, a->k_row_bytes,
+			           a->dim_k);
+			fetch_rows(a->v_type, a->v + next * a->v_row_bytes, a->v_row_bytes,
+			           a->dim_v);
+		}
 		for (j = 0; j + TILE_Q <= n; j += TILE_Q)
 			scores_n(s, i + j, p, s->scores + j * BLOCK);
 		for (; j < n; j++)
