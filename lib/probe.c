@@ -274,17 +274,6 @@ double probe_limit(pid_t pid)
 	return least;
 }
 
-int probe_rollup(pid_t pid, double *pss, double *private_dirty)
-{
-	char text[4096];
-
-	if (slurp_pid(pid, "smaps_rollup", text, sizeof text) <= 0)
-		return -1;
-	*pss = field(text, "Pss") * KIB;
-	*private_dirty = field(text, "Private_Dirty") * KIB;
-	return 0;
-}
-
 int probe_is_static(const char *path)
 {
 	Elf64_Ehdr h;

@@ -54,9 +54,6 @@ double probe_peak(pid_t pid);
 /* The least limit on memory that applies to pid: its control groups and the machine, bytes. */
 double probe_limit(pid_t pid);
 
-/* Sum of Pss, and private dirty bytes of one process: slow, for suspicious ones only. */
-int probe_rollup(pid_t pid, double *pss, double *private_dirty);
-
 /* Whether the file of the process is linked without a loader (1), with one (0), unknown (-1). */
 int probe_is_static(const char *path);
 

@@ -16,9 +16,14 @@ const char *report_verdict_name(enum report_verdict v)
 
 const char *report_class_name(enum report_class c)
 {
-	static const char *const name[REPORT_CLASSES] = {
-	    "none",  "per-step",     "append-then-stack", "unbounded-map", "replaced-not-freed",
-	    "error", "live-at-exit", "fragmentation",     "device"};
+	static const char *const name[REPORT_CLASSES] = {"none",
+	                                                 "per-step",
+	                                                 "append-then-stack",
+	                                                 "unbounded-map",
+	                                                 "replaced-not-freed",
+	                                                 "error",
+	                                                 "fragmentation",
+	                                                 "device"};
 
 	return name[c];
 }
@@ -32,7 +37,6 @@ const char *report_class_text(enum report_class c)
 	    "a map or cache without a bound: births fall, nothing is evicted",
 	    "a new block takes the place of an old one, which is not freed",
 	    "blocks stay when a step fails: a cleanup is missing on the error path",
-	    "live at exit, and did not grow",
 	    "live blocks are constant while resident memory grows",
 	    "only device memory or device objects grow",
 	};

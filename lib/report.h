@@ -31,7 +31,6 @@ enum report_class {
 	CLASS_MAP,      /* an unbounded map or cache */
 	CLASS_REPLACED, /* replaced but not freed */
 	CLASS_ERROR,    /* missing cleanup on the error path */
-	CLASS_EXIT,     /* not freed at exit */
 	CLASS_FRAGMENT, /* fragmentation */
 	CLASS_DEVICE,   /* device memory and objects only */
 	REPORT_CLASSES
