@@ -11,6 +11,7 @@
 
 #include "chat.h"
 #include "clock.h"
+#include "device.h"
 #include "fmt.h"
 #include "generate.h"
 #include "gguf.h"
@@ -29,7 +30,7 @@
 static struct {
 	const char *model, *prompt, *file, *system, *tokens, *logits, *kernel, *pre, *act, *format;
 	struct opt_list stop;
-	int chat, json, jsonl, tokenize, memory, list_kernels, ignore_eos, draft;
+	int chat, json, jsonl, tokenize, memory, list_kernels, list_devices, ignore_eos, draft;
 	int screen, no_bos, no_special, quiet, verbose, no_check;
 	int64_t n, threads, seed, logprobs, i2s_group, ubatch, ctx;
 	struct sample_options sample;
@@ -146,6 +147,8 @@ static const struct opt options[] = {
     {OPT_CALL, 0, "load", &o.load, "HOW", "weights: mmap (default), mlock, read or hugetlb",
      .call = plan_opt_load},
     {OPT_STRING, 0, "kernel", &o.kernel, "NAME", "use this kernel set"},
+    {OPT_FLAG, 0, "list-devices", &o.list_devices, NULL,
+     "list where memory can lie, with what is free there, and stop"},
     {OPT_FLAG, 0, "list-kernels", &o.list_kernels, NULL,
      "name the kernel sets of this machine and stop"},
     {OPT_STRING, 0, "ffn-act", &o.act, "NAME",
@@ -197,7 +200,7 @@ static void catch_signals(void)
 	signal(SIGPIPE, SIG_DFL);
 }
 
-static int list_kernels(void)
+static void list_kernels(void)
 {
 	const struct kernels *k;
 	const struct kernels *best = kernels_get(NULL);
@@ -206,7 +209,6 @@ static int list_kernels(void)
 	for (size_t i = 0; (k = kernels_at(i, &runs)); i++)
 		if (runs)
 			printf("%s%s\n", k->name, k == best ? " (default)" : "");
-	return 0;
 }
 
 static int print_json(json_t *j, struct err *e)
@@ -661,8 +663,11 @@ int main(int argc, char **argv)
 		    err_set(&e, ERR_TROUBLE, "no operands are expected, found '%s'", argv[first]);
 	if (status == 0)
 		status = check_options(&e);
-	if (status == 0 && o.list_kernels) {
-		status = list_kernels();
+	if (status == 0 && (o.list_kernels || o.list_devices)) {
+		if (o.list_devices)
+			device_print(stdout);
+		if (o.list_kernels)
+			list_kernels();
 		goto done;
 	}
 	if (status == 0 && !o.model) {

@@ -231,6 +231,13 @@ refuses() {
 	refuses 2 "bitnet-run: *kernel set 'abacus'*" bitnet-run --kernel abacus -p a
 }
 
+@test "--list-devices names the host first" {
+	run --separate-stderr bitnet-run --list-devices
+	[ "$status" -eq 0 ]
+	[[ $output == *host* ]]
+	[ -z "$stderr" ]
+}
+
 @test "split files open by any part, and a missing part is status 3" {
 	first=$golden/b158-split-i2s-00001-of-00003.gguf
 	want=$(bitnet-run -q --json -m "$first" --tokens '1 2 3' -n 4 --temp 0 | jq -c .tokens)
