@@ -85,7 +85,7 @@ static int set_method(void *to, const char *value, struct err *e)
 }
 
 static const struct opt options[] = {
-    {OPT_HEAD, 0, NULL, NULL, NULL, "What becomes what:", 0, 0, NULL},
+    {OPT_HEAD, .help = "What becomes what"},
     {OPT_CALL, 't', "type", &o.plan.matrices, "TYPE",
      "type of the projections: i2_s, i2_s_arm, i2_s_rows4, tl1, tl2, tq1_0, tq2_0, q2_0, pq2_0, "
      "ptq1_0, iq1_bn, "
@@ -111,7 +111,7 @@ static const struct opt options[] = {
      "tiling of TL1 and TL2, [ROWSxCOLS:]BM,BY[,bm], for one shape or all; may be repeated", 0, 0,
      set_tile},
 
-    {OPT_HEAD, 0, NULL, NULL, NULL, "As a filter:", 0, 0, NULL},
+    {OPT_HEAD, .help = "As a filter"},
     {OPT_FLAG, 0, "raw", &o.raw, NULL, "float32 values in, packed bytes of -t out; no file format",
      0, 0, NULL},
     {OPT_COUNT, 'k', "cols", &o.cols, "N", "columns of a row", 0, 0, NULL},
@@ -122,7 +122,7 @@ static const struct opt options[] = {
     {OPT_REAL, 0, "scale", &o.scale, "S",
      "with -d: a factor of all values (for hf_u8, whose scale lies outside)", 0, 0, NULL},
 
-    {OPT_HEAD, 0, NULL, NULL, NULL, "How:", 0, 0, NULL},
+    {OPT_HEAD, .help = "How"},
     {OPT_STRING, 0, "report", &o.report, "FILE",
      "write what was done to each tensor as JSON; - is standard output", 0, 0, NULL},
     {OPT_REAL, 0, "max-mse", &o.max_mse, "X",

@@ -194,8 +194,14 @@ static int step(struct run *r, struct err *e)
 static int run(struct run *r, const int32_t *prompt, size_t n, struct err *e)
 {
 	double start = clock_now();
+	size_t most = r->o->n_predict >= 0 && (uint64_t)r->o->n_predict < session_ctx(r->s)
+	                  ? (size_t)r->o->n_predict
+	                  : session_ctx(r->s);
 	int status;
 
+	/* All that the lists can hold, so that no token allocates. */
+	if (ids_reserve(&r->history, n + most + 1, e) || ids_reserve(&r->r->tokens, most + 1, e))
+		return -1;
 	for (size_t i = 0; i < n; i++)
 		if (ids_push(&r->history, prompt[i], e))
 			return -1;

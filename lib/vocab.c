@@ -18,16 +18,22 @@ struct source {
 	uint32_t n_tokens, n_merges, n_special;
 };
 
+int ids_reserve(struct ids *l, size_t cap, struct err *e)
+{
+	if (cap <= l->cap)
+		return 0;
+	int32_t *v = mem_realloc(MEM_IO, l->v, cap, sizeof *v, e);
+	if (!v)
+		return -1;
+	l->v = v;
+	l->cap = cap;
+	return 0;
+}
+
 int ids_push(struct ids *l, int32_t id, struct err *e)
 {
-	if (l->n == l->cap) {
-		size_t cap = l->cap ? 2 * l->cap : 64;
-		int32_t *v = mem_realloc(MEM_IO, l->v, cap, sizeof *v, e);
-		if (!v)
-			return -1;
-		l->v = v;
-		l->cap = cap;
-	}
+	if (l->n == l->cap && ids_reserve(l, l->cap ? 2 * l->cap : 64, e))
+		return -1;
 	l->v[l->n++] = id;
 	return 0;
 }

@@ -15,6 +15,7 @@ struct ids {
 	size_t n, cap;
 };
 int ids_push(struct ids *l, int32_t id, struct err *e);
+int ids_reserve(struct ids *l, size_t cap, struct err *e); /* room for cap ids in all */
 void ids_free(struct ids *l);
 
 /* Bytes that vocab_open takes for its tables (tag MEM_VOCAB, one arena): a function of the header
