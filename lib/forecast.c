@@ -330,6 +330,12 @@ void forecast_layer(const struct forecast *f, const struct gguf *g, uint32_t i, 
 		*kv += f->shape.layer[i].state * o->sequences;
 }
 
+/* n * part / whole, without overflow; 0 of nothing.  part is at most whole. */
+static uint64_t share(uint64_t n, uint64_t part, uint64_t whole)
+{
+	return whole ? (uint64_t)((unsigned __int128)n * part / whole) : 0;
+}
+
 /* Moves the last layers, and with all of them the head, to the device.  There: their tensors and
  * caches, and one set of the buffers of a pass.  The host keeps what it keeps, and buffers through
  * which each ubatch goes. */
@@ -359,10 +365,10 @@ static void split(struct forecast *f, const struct gguf *g, const struct forecas
 		    f->tally.group[TALLY_EMBEDDING].bytes; /* tied: the head is a second copy */
 	r[PLAN_WEIGHTS_MAPPED].device = weights;
 	both -= min2(both, n ? r[FORECAST_STATE].bytes * n / f->layers : 0);
-	if (k + v) {
-		r[PLAN_KV_K].device = (uint64_t)((double)both * (double)k / (double)(k + v));
-		r[PLAN_KV_V].device = both - r[PLAN_KV_K].device;
-	}
+	/* Layers without a cache of their own may count one that the regions do not hold. */
+	both = min2(both, k + v);
+	r[PLAN_KV_K].device = share(both, k, k + v);
+	r[PLAN_KV_V].device = min2(both - r[PLAN_KV_K].device, v);
 	if (n) {
 		r[PLAN_ACTIVATION].device = r[PLAN_ACTIVATION].bytes;
 		r[PLAN_LOGITS].device = f->device_head ? r[PLAN_LOGITS].bytes : 0;
@@ -375,8 +381,7 @@ static void split(struct forecast *f, const struct gguf *g, const struct forecas
 	}
 	/* Caches on the device are not on the host. */
 	for (int i = PLAN_KV_K; i <= PLAN_KV_V; i++) {
-		double kept = r[i].bytes ? 1 - (double)r[i].device / (double)r[i].bytes : 1;
-		r[i].full = pages((uint64_t)((double)r[i].full * kept));
+		r[i].full = pages(share(r[i].full, r[i].bytes - r[i].device, r[i].bytes));
 		r[i].bytes -= r[i].device;
 	}
 	r[FORECAST_STATE].bytes -= r[FORECAST_STATE].device;
