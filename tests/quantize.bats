@@ -462,7 +462,8 @@ computes() {
 	pid=$!
 	peak=0
 	while [ -e "/proc/$pid/status" ]; do
-		now=$(awk '/^VmHWM/{ print $2 }' "/proc/$pid/status" 2>/dev/null)
+		# It may end between the two looks.
+		now=$(awk '/^VmHWM/{ print $2 }' "/proc/$pid/status" 2>/dev/null) || break
 		[ "${now:-0}" -gt "$peak" ] && peak=$now
 		sleep 0.01
 	done
