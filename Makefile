@@ -141,11 +141,13 @@ LEAKS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/leaks/*.c))
 LEAKS_PRELOAD = $(BUILD)/tests/leaks/libcuda.so.1 $(BUILD)/tests/leaks/counter.so
 $(BUILD)/obj/tests/leaks/%.o: SET_FLAGS = -O1 -g -fno-builtin -fno-optimize-sibling-calls
 $(LEAKS): ALL_LDFLAGS += -rdynamic
-$(BUILD)/tests/leaks/libcuda.so.1: tests/leaks/preload/cuda.c
+STANDIN = $(wildcard tests/leaks/preload/cuda*.c)
+$(BUILD)/tests/leaks/libcuda.so.1: $(STANDIN) tests/leaks/preload/cuda.h kernels/cuda/cuda.h
 $(BUILD)/tests/leaks/counter.so: tests/leaks/preload/counter.c
 $(LEAKS_PRELOAD):
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 -D_GNU_SOURCE -Ilib $(WARN) -O2 -g -fno-builtin -fPIC -shared -o $@ $< -ldl
+	$(CC) -std=gnu11 -D_GNU_SOURCE -Ilib $(WARN) -O2 -g -fno-builtin -fPIC -shared \
+		-Wl,-soname,$(@F) -o $@ $(filter %.c,$^) -ldl
 leaks: $(LEAKS) $(LEAKS_PRELOAD)
 
 check-leaks: all leaks

@@ -1,85 +1,13 @@
 #include "device.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "cuda_driver.h"
 #include "mem.h"
 #include "pool.h"
-
-#define ALIGN 256
-
-/* Of the CUDA driver's interface, what is used here. */
-typedef unsigned long long cu_address;
-static struct {
-	int (*Init)(unsigned flags);
-	int (*DeviceGetCount)(int *n);
-	int (*DeviceGet)(int *device, int i);
-	int (*DeviceGetName)(char *name, int cap, int device);
-	int (*DeviceTotalMem)(size_t *bytes, int device);
-	int (*DeviceGetAttribute)(int *value, int attribute, int device);
-	int (*PrimaryCtxRetain)(void **context, int device);
-	int (*PrimaryCtxRelease)(int device);
-	int (*CtxSetCurrent)(void *context);
-	int (*MemGetInfo)(size_t *free, size_t *all);
-	int (*MemAlloc)(cu_address *p, size_t bytes);
-	int (*MemFree)(cu_address p);
-	int (*MemAllocHost)(void **p, size_t bytes);
-	int (*MemFreeHost)(void *p);
-	int (*MemcpyHtoD)(cu_address to, const void *from, size_t bytes);
-	int (*MemcpyDtoH)(void *to, cu_address from, size_t bytes);
-	int devices; /* 0: no driver, or none that works */
-} cu;
-
-/* Numbers of CUdevice_attribute. */
-enum { MULTIPROCESSORS = 16, COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76 };
-
-static void load(void)
-{
-	static const struct {
-		const char *name;
-		void *to;
-	} entry[] = {
-	    {"cuInit", &cu.Init},
-	    {"cuDeviceGetCount", &cu.DeviceGetCount},
-	    {"cuDeviceGet", &cu.DeviceGet},
-	    {"cuDeviceGetName", &cu.DeviceGetName},
-	    {"cuDeviceTotalMem_v2", &cu.DeviceTotalMem},
-	    {"cuDeviceGetAttribute", &cu.DeviceGetAttribute},
-	    {"cuDevicePrimaryCtxRetain", &cu.PrimaryCtxRetain},
-	    {"cuDevicePrimaryCtxRelease_v2", &cu.PrimaryCtxRelease},
-	    {"cuCtxSetCurrent", &cu.CtxSetCurrent},
-	    {"cuMemGetInfo_v2", &cu.MemGetInfo},
-	    {"cuMemAlloc_v2", &cu.MemAlloc},
-	    {"cuMemFree_v2", &cu.MemFree},
-	    {"cuMemAllocHost_v2", &cu.MemAllocHost},
-	    {"cuMemFreeHost", &cu.MemFreeHost},
-	    {"cuMemcpyHtoD_v2", &cu.MemcpyHtoD},
-	    {"cuMemcpyDtoH_v2", &cu.MemcpyDtoH},
-	};
-	void *lib = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-
-	if (!lib)
-		return;
-	for (size_t i = 0; i < sizeof entry / sizeof *entry; i++) {
-		void *p = dlsym(lib, entry[i].name);
-
-		if (!p)
-			return;
-		memcpy(entry[i].to, &p, sizeof p);
-	}
-	if (cu.Init(0) || cu.DeviceGetCount(&cu.devices))
-		cu.devices = 0;
-}
-
-static int cuda_devices(void)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-	pthread_once(&once, load);
-	return cu.devices;
-}
 
 /* ---- what there is ---- */
 
@@ -107,34 +35,55 @@ static void host_info(struct device_info *d, enum device_kind kind)
 	d->free = (uint64_t)sysconf(_SC_AVPHYS_PAGES) * page;
 }
 
-static void cuda_info(struct device_info *d, int i)
+/* Free bytes of the device whose context this is. */
+static int free_memory(void *context, uint64_t *bytes, struct err *e)
 {
-	int device, units = 0;
-	size_t bytes = 0, free_bytes = 0, all;
-	void *context;
+	size_t left, all;
+
+	if (CUDA_CALL(e, CtxSetCurrent, context) || CUDA_CALL(e, MemGetInfo, &left, &all))
+		return -1;
+	*bytes = left;
+	return 0;
+}
+
+/* What the i-th device is, without a context of it: free is not known yet. */
+static int cuda_info(struct device_info *d, int i, int *number, struct err *e)
+{
+	int units;
+	size_t bytes;
 
 	*d = (struct device_info){.kind = DEVICE_CUDA};
 	snprintf(d->name, sizeof d->name, "cuda:%d", i);
-	if (cu.DeviceGet(&device, i))
-		return;
-	cu.DeviceGetName(d->model, sizeof d->model, device);
-	cu.DeviceTotalMem(&bytes, device);
-	cu.DeviceGetAttribute(&units, MULTIPROCESSORS, device);
-	cu.DeviceGetAttribute(&d->major, COMPUTE_MAJOR, device);
-	cu.DeviceGetAttribute(&d->minor, COMPUTE_MINOR, device);
-	if (cu.PrimaryCtxRetain(&context, device) == 0) {
-		if (cu.CtxSetCurrent(context) == 0)
-			cu.MemGetInfo(&free_bytes, &all);
-		cu.PrimaryCtxRelease(device);
-	}
+	if (CUDA_CALL(e, DeviceGet, number, i) ||
+	    CUDA_CALL(e, DeviceGetName, d->model, sizeof d->model, *number) ||
+	    CUDA_CALL(e, DeviceTotalMem, &bytes, *number) ||
+	    CUDA_CALL(e, DeviceGetAttribute, &units, CUDA_MULTIPROCESSORS, *number) ||
+	    CUDA_CALL(e, DeviceGetAttribute, &d->major, CUDA_COMPUTE_MAJOR, *number) ||
+	    CUDA_CALL(e, DeviceGetAttribute, &d->minor, CUDA_COMPUTE_MINOR, *number))
+		return -1;
 	d->bytes = bytes;
-	d->free = free_bytes;
 	d->units = (unsigned)units;
+	return 0;
+}
+
+/* A device for the list; one that does not answer says so where its model would stand. */
+static void list_cuda(struct device_info *d, int i)
+{
+	struct err e = {0};
+	void *context;
+	int number;
+
+	if (cuda_info(d, i, &number, &e) || CUDA_CALL(&e, PrimaryCtxRetain, &context, number)) {
+		snprintf(d->model, sizeof d->model, "%.95s", e.text);
+		return;
+	}
+	if (free_memory(context, &d->free, &e) | CUDA_CALL(&e, PrimaryCtxRelease, number))
+		snprintf(d->model, sizeof d->model, "%.95s", e.text);
 }
 
 size_t device_list(struct device_info *list, size_t max)
 {
-	int cuda = cuda_devices();
+	int cuda = cuda_driver_devices();
 	size_t n = 0;
 
 	if (n < max)
@@ -147,7 +96,7 @@ size_t device_list(struct device_info *list, size_t max)
 	n++;
 	for (int i = 0; i < cuda; i++, n++)
 		if (n < max)
-			cuda_info(&list[n], i);
+			list_cuda(&list[n], i);
 	return n;
 }
 
@@ -189,29 +138,33 @@ struct device {
 	pthread_mutex_t lock;
 };
 
-static int find(const char *name, struct device_info *d, struct err *e)
+static int no_such(const char *name, struct err *e)
 {
-	struct device_info all[32];
-	size_t n = device_list(all, 32);
+	struct err why = {0};
 
-	for (size_t i = 0; i < n && i < 32; i++)
-		if (strcmp(all[i].name, name) == 0) {
-			*d = all[i];
-			return 0;
-		}
-	return err_set(e, ERR_TROUBLE, "%s: no such device%s", name,
-	               cuda_devices() ? "" : "; no CUDA driver is found here");
+	cuda_driver(&why);
+	return err_set(e, ERR_TROUBLE, "%s: no such device%s%s", name, why.status ? "; " : "",
+	               why.text);
 }
 
 /* Pinned memory belongs to the first device's context. */
-static int open_cuda(struct device *d, struct err *e)
+static int open_cuda(struct device *d, const char *name, struct err *e)
 {
-	int i = 0;
+	int pinned = !strcmp(name, "pinned"), count = cuda_driver_devices();
+	char *end = NULL;
+	long i = 0;
 
-	if (d->info.kind == DEVICE_CUDA)
-		sscanf(d->info.name, "cuda:%d", &i);
-	if (cu.DeviceGet(&d->number, i) || cu.PrimaryCtxRetain(&d->context, d->number))
-		return err_set(e, ERR_TROUBLE, "%s: the driver gives no context", d->info.name);
+	if (!pinned && strncmp(name, "cuda:", 5) == 0 && name[5])
+		i = strtol(name + 5, &end, 10);
+	if ((!pinned && (!end || *end)) || i < 0 || i >= count)
+		return no_such(name, e);
+	if (cuda_info(&d->info, (int)i, &d->number, e) ||
+	    CUDA_CALL(e, PrimaryCtxRetain, &d->context, d->number))
+		return err_in(e, "%s", name);
+	if (pinned)
+		host_info(&d->info, DEVICE_PINNED);
+	else if (free_memory(d->context, &d->info.free, e))
+		return err_in(e, "%s", name);
 	return 0;
 }
 
@@ -222,15 +175,14 @@ int device_open(struct device **out, const char *name, struct err *e)
 	if (!d)
 		return -1;
 	pthread_mutex_init(&d->lock, NULL);
-	int rc = find(name, &d->info, e);
-	if (!rc && d->info.kind == DEVICE_HOST)
-		rc = pool_init(&d->pool, &(struct pool_options){.name = "host", .keep = POOL_KEEP},
-		               e);
-	else if (!rc)
-		rc = open_cuda(d, e);
+	if (!strcmp(name, "host"))
+		host_info(&d->info, DEVICE_HOST);
+	int rc =
+	    strcmp(name, "host")
+		? open_cuda(d, name, e)
+		: pool_init(&d->pool, &(struct pool_options){.name = "host", .keep = POOL_KEEP}, e);
 	if (rc) {
-		pthread_mutex_destroy(&d->lock);
-		mem_free(d);
+		device_close(d, NULL);
 		return -1;
 	}
 	*out = d;
@@ -242,35 +194,48 @@ const struct device_info *device_info(const struct device *d)
 	return &d->info;
 }
 
-/* The driver's context belongs to a thread. */
-static bool enter(const struct device *d)
+int device_enter(const struct device *d, struct err *e)
 {
-	return cu.CtxSetCurrent(d->context) == 0;
+	if (d->context && CUDA_CALL(e, CtxSetCurrent, d->context))
+		return err_in(e, "%s", d->info.name);
+	return 0;
 }
 
-static void *system_take(struct device *d, size_t bytes)
+int device_free(const struct device *d, uint64_t *bytes, struct err *e)
 {
-	cu_address a = 0;
-	void *p = NULL;
+	struct device_info host;
 
-	if (!enter(d))
-		return NULL;
+	if (d->info.kind == DEVICE_CUDA)
+		return free_memory(d->context, bytes, e) ? err_in(e, "%s", d->info.name) : 0;
+	host_info(&host, DEVICE_HOST);
+	*bytes = host.free;
+	return 0;
+}
+
+static int system_take(struct device *d, size_t bytes, void **p, struct err *e)
+{
+	cuda_address a = 0;
+
+	if (CUDA_CALL(e, CtxSetCurrent, d->context))
+		return -1;
 	if (d->info.kind == DEVICE_PINNED)
-		return cu.MemAllocHost(&p, bytes) ? NULL : p;
-	return cu.MemAlloc(&a, bytes) ? NULL : (void *)(uintptr_t)a;
+		return CUDA_CALL(e, MemAllocHost, p, bytes);
+	if (CUDA_CALL(e, MemAlloc, &a, bytes))
+		return -1;
+	*p = (void *)(uintptr_t)a;
+	return 0;
 }
 
-static void system_give(struct device *d, void *p)
+static int system_give(struct device *d, void *p, struct err *e)
 {
-	if (!enter(d))
-		return;
-	if (d->info.kind == DEVICE_PINNED)
-		cu.MemFreeHost(p);
-	else
-		cu.MemFree((uintptr_t)p);
+	if (CUDA_CALL(e, CtxSetCurrent, d->context))
+		return -1;
+	return d->info.kind == DEVICE_PINNED ? CUDA_CALL(e, MemFreeHost, p)
+	                                     : CUDA_CALL(e, MemFree, (uintptr_t)p);
 }
 
-/* Returns what is kept; the lock is held. */
+/* Returns what is kept; the lock is held.  What the driver does not take back is lost with the
+ * context. */
 static size_t trim(struct device *d)
 {
 	size_t bytes = 0, n = 0;
@@ -280,11 +245,11 @@ static size_t trim(struct device *d)
 			d->piece[n++] = d->piece[i];
 			continue;
 		}
-		system_give(d, d->piece[i].p);
-		bytes += d->piece[i].bytes;
+		if (system_give(d, d->piece[i].p, NULL) == 0)
+			bytes += d->piece[i].bytes;
+		d->stats.reserved -= d->piece[i].bytes;
 	}
 	d->count = n;
-	d->stats.reserved -= bytes;
 	return bytes;
 }
 
@@ -311,12 +276,11 @@ static struct piece *piece_new(struct device *d, size_t bytes, struct err *e)
 		d->piece = n;
 		d->room = room;
 	}
-	void *p = system_take(d, bytes);
-	if (!p && trim(d))
-		p = system_take(d, bytes);
-	if (!p) {
-		err_set(e, ERR_TROUBLE, "%s: no memory for %zu bytes, %llu in use", d->info.name,
-		        bytes, (unsigned long long)d->stats.used);
+	struct err why = {0};
+	void *p = NULL;
+	if (system_take(d, bytes, &p, &why) && (!trim(d) || system_take(d, bytes, &p, &why))) {
+		err_set(e, ERR_TROUBLE, "%s: no memory for %zu bytes, %llu in use (%.200s)",
+		        d->info.name, bytes, (unsigned long long)d->stats.used, why.text);
 		return NULL;
 	}
 	d->stats.reserved += bytes;
@@ -327,12 +291,13 @@ static struct piece *piece_new(struct device *d, size_t bytes, struct err *e)
 void *device_take(struct device *d, size_t bytes, struct err *e)
 {
 	if (d->pool)
-		return pool_take_as(d->pool, bytes, ALIGN, false, e);
+		return pool_take_as(d->pool, bytes, DEVICE_ALIGN, false, e);
 	if (bytes > PTRDIFF_MAX) {
 		err_set(e, ERR_TROUBLE, "%s: no memory for %zu bytes", d->info.name, bytes);
 		return NULL;
 	}
-	size_t need = bytes ? (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1) : ALIGN;
+	size_t need =
+	    bytes ? (bytes + DEVICE_ALIGN - 1) & ~(size_t)(DEVICE_ALIGN - 1) : DEVICE_ALIGN;
 	pthread_mutex_lock(&d->lock);
 	struct piece *k = mem_fails() ? NULL : kept(d, need);
 	if (!k)
@@ -368,9 +333,9 @@ int device_write(struct device *d, void *to, const void *from, size_t bytes, str
 {
 	if (d->info.kind != DEVICE_CUDA)
 		memcpy(to, from, bytes);
-	else if (!enter(d) || cu.MemcpyHtoD((uintptr_t)to, from, bytes))
-		return err_set(e, ERR_TROUBLE, "%s: copying %zu bytes to it failed", d->info.name,
-		               bytes);
+	else if (CUDA_CALL(e, CtxSetCurrent, d->context) ||
+	         CUDA_CALL(e, MemcpyHtoD, (uintptr_t)to, from, bytes))
+		return err_in(e, "%s: copying %zu bytes to it", d->info.name, bytes);
 	return 0;
 }
 
@@ -378,9 +343,9 @@ int device_read(struct device *d, void *to, const void *from, size_t bytes, stru
 {
 	if (d->info.kind != DEVICE_CUDA)
 		memcpy(to, from, bytes);
-	else if (!enter(d) || cu.MemcpyDtoH(to, (uintptr_t)from, bytes))
-		return err_set(e, ERR_TROUBLE, "%s: copying %zu bytes from it failed", d->info.name,
-		               bytes);
+	else if (CUDA_CALL(e, CtxSetCurrent, d->context) ||
+	         CUDA_CALL(e, MemcpyDtoH, to, (uintptr_t)from, bytes))
+		return err_in(e, "%s: copying %zu bytes from it", d->info.name, bytes);
 	return 0;
 }
 
@@ -405,16 +370,21 @@ void device_stats(const struct device *d, struct device_stats *s)
 	*s = (struct device_stats){p.asked, p.used + p.kept, p.peak, p.blocks};
 }
 
-void device_close(struct device *d)
+int device_close(struct device *d, struct err *e)
 {
+	struct err first = {0};
+
 	if (!d)
-		return;
+		return 0;
 	pool_fini(d->pool);
 	for (size_t i = 0; i < d->count; i++)
-		system_give(d, d->piece[i].p);
+		system_give(d, d->piece[i].p, first.status ? NULL : &first);
 	if (d->context)
-		cu.PrimaryCtxRelease(d->number);
+		CUDA_CALL(first.status ? NULL : &first, PrimaryCtxRelease, d->number);
+	if (first.status)
+		err_set(e, first.status, "%s: %.400s", d->info.name, first.text);
 	pthread_mutex_destroy(&d->lock);
 	mem_free(d->piece);
 	mem_free(d);
+	return first.status ? -1 : 0;
 }

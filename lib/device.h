@@ -32,6 +32,9 @@ struct device_stats {
 	uint64_t blocks;
 };
 
+/* Every take is rounded up to this many bytes, so a plan can add sizes up exactly. */
+#define DEVICE_ALIGN 256
+
 struct device; /* private */
 
 /* Fills at most max entries, the host first; how many there are. */
@@ -42,11 +45,20 @@ void device_print(FILE *out);
 
 /* A device by name.  Status 2: no such device, no driver.  Owner: the caller. */
 int device_open(struct device **d, const char *name, struct err *e);
-void device_close(struct device *d); /* returns all its memory; NULL is allowed */
+/* Returns all its memory; NULL is allowed.  -1: the driver refused a part, or tells now of an
+ * earlier failure; d is gone all the same. */
+int device_close(struct device *d, struct err *e);
 const struct device_info *device_info(const struct device *d);
 
-/* Takes bytes, aligned to 256, not zeroed.  The address is one of the device: only device_write and
- * device_read may follow it where kind is DEVICE_CUDA.  NULL with status 2. */
+/* Makes the driver's calls of this thread mean this device (cuda_driver.h). */
+int device_enter(const struct device *d, struct err *e);
+
+/* Bytes that nobody uses, now. */
+int device_free(const struct device *d, uint64_t *bytes, struct err *e);
+
+/* Takes bytes, aligned to 256 and rounded up to that, not zeroed.  The address is one of the
+ * device: only device_write and device_read may follow it where kind is DEVICE_CUDA.  NULL with
+ * status 2. */
 void *device_take(struct device *d, size_t bytes, struct err *e);
 void device_give(struct device *d, void *p); /* NULL is allowed */
 

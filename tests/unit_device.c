@@ -42,7 +42,7 @@ static void unknown_names(void)
 	CHECK_INT(e.status, ERR_TROUBLE);
 	CHECK(strncmp(e.text, "cuda:99: no such device", 23) == 0);
 	CHECK(!d);
-	device_close(NULL);
+	CHECK_INT(device_close(NULL, NULL), 0);
 }
 
 /* Used and reserved bytes, and what comes back is what was written. */
@@ -79,7 +79,7 @@ static void life(const char *name)
 	CHECK(strstr(e.text, "no memory for") != NULL);
 	device_give(d, NULL);
 	device_give(d, p);
-	device_close(d);
+	CHECK_INT(device_close(d, &e), 0);
 }
 
 static void life_of_each(void)
