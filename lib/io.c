@@ -38,37 +38,44 @@ int io_open(const char *path, int *fd, struct err *e)
 	return 0;
 }
 
-int io_map(struct io_map *m, const char *path, struct err *e)
+int io_open_file(const char *path, int *fd, uint64_t *size, struct err *e)
 {
 	struct stat st;
 
-	memset(m, 0, sizeof *m);
 	/* Not blocking: opening a FIFO that nobody writes to must not hang. */
-	m->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (m->fd < 0)
+	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (*fd < 0)
 		return err_sys(e, "cannot open");
-	m->open = 1;
-	if (fstat(m->fd, &st)) {
+	if (fstat(*fd, &st))
 		err_sys(e, "cannot stat");
-		goto fail;
-	}
-	if (!S_ISREG(st.st_mode)) {
+	else if (!S_ISREG(st.st_mode))
 		err_set(e, ERR_TROUBLE, "is %s, expected a regular file", kind_of(st.st_mode));
-		goto fail;
+	else {
+		*size = (uint64_t)st.st_size;
+		return 0;
 	}
-	m->size = (uint64_t)st.st_size;
+	close(*fd);
+	*fd = -1;
+	errno = 0;
+	return -1;
+}
+
+int io_map(struct io_map *m, const char *path, struct err *e)
+{
+	memset(m, 0, sizeof *m);
+	if (io_open_file(path, &m->fd, &m->size, e))
+		return -1;
+	m->open = 1;
 	if (m->size) {
 		void *p = mmap(NULL, m->size, PROT_READ, MAP_SHARED, m->fd, 0);
 		if (p == MAP_FAILED) {
 			err_sys(e, "cannot map %llu bytes", (unsigned long long)m->size);
-			goto fail;
+			io_unmap(m);
+			return -1;
 		}
 		m->data = p;
 	}
 	return 0;
-fail:
-	io_unmap(m);
-	return -1;
 }
 
 void io_unmap(struct io_map *m)
@@ -135,14 +142,26 @@ int io_write(int fd, const void *buf, size_t n, struct err *e)
 	return 0;
 }
 
-int io_slurp(const char *path, size_t limit, char **buf, size_t *n, struct err *e)
+#define BEHIND (8u << 20) /* bytes */
+
+void io_write_behind(int fd, uint64_t *synced, uint64_t at)
+{
+	int saved = errno;
+
+	if (at - *synced < BEHIND)
+		return;
+	/* Pipes and some file systems cannot: no harm. */
+	sync_file_range(fd, (off_t)*synced, (off_t)(at - *synced), SYNC_FILE_RANGE_WRITE);
+	*synced = at;
+	errno = saved;
+}
+
+/* All that fd has, and closes it. */
+static int slurp(int fd, size_t limit, char **buf, size_t *n, struct err *e)
 {
 	size_t cap = 65536, have = 0;
 	char *b = NULL;
-	int fd;
 
-	if (io_open(path, &fd, e))
-		return -1;
 	for (;;) {
 		size_t got;
 		char *grown = realloc(b, cap + 1);
@@ -173,6 +192,21 @@ fail:
 		close(fd);
 	free(b);
 	return -1;
+}
+
+int io_slurp(const char *path, size_t limit, char **buf, size_t *n, struct err *e)
+{
+	int fd;
+
+	return io_open(path, &fd, e) ? -1 : slurp(fd, limit, buf, n, e);
+}
+
+int io_slurp_file(const char *path, size_t limit, char **buf, size_t *n, struct err *e)
+{
+	uint64_t size;
+	int fd;
+
+	return io_open_file(path, &fd, &size, e) ? -1 : slurp(fd, limit, buf, n, e);
 }
 
 void *io_grow(void *p, size_t room, size_t more, struct err *e)

@@ -15,6 +15,10 @@
 /* Opens path for reading ("-" is standard input, *fd 0).  Directories are refused. */
 int io_open(const char *path, int *fd, struct err *e);
 
+/* The same for a regular file alone, and its size: a directory, FIFO or device is refused with a
+ * message that says what it is.  errno is 0 when the path itself could be opened. */
+int io_open_file(const char *path, int *fd, uint64_t *size, struct err *e);
+
 /* A regular file mapped read-only.  All-zero is closed. */
 struct io_map {
 	const uint8_t *data; /* size bytes; NULL when size is 0 */
@@ -23,8 +27,8 @@ struct io_map {
 	int open;
 };
 
-/* Maps path, which must be a regular file (a directory, FIFO or device is refused with
- * a message that says what it is).  io_unmap frees; a zeroed map is allowed. */
+/* Maps path, which must be a regular file (see io_open_file).  io_unmap frees; a zeroed map is
+ * allowed. */
 int io_map(struct io_map *m, const char *path, struct err *e);
 void io_unmap(struct io_map *m);
 
@@ -37,9 +41,16 @@ int io_pread(int fd, void *buf, size_t n, uint64_t offset, struct err *e);
 /* Writes all n bytes. */
 int io_write(int fd, const void *buf, size_t n, struct err *e);
 
+/* Starts to bring what was written to a file in [*synced, at) to the disk, and sets *synced, once
+ * that is enough to be worth a call: the sync at the end then finds little left to wait for. */
+void io_write_behind(int fd, uint64_t *synced, uint64_t at);
+
 /* Reads a whole file or stream of at most limit bytes into a new buffer with a NUL
  * behind it; the caller frees *buf with free(). */
 int io_slurp(const char *path, size_t limit, char **buf, size_t *n, struct err *e);
+
+/* The same of a regular file alone. */
+int io_slurp_file(const char *path, size_t limit, char **buf, size_t *n, struct err *e);
 
 /* A buffer that grows without being copied, for streams of unknown length: p (NULL: none yet) of
  * room bytes becomes one of more bytes, maybe elsewhere.  NULL when there is no memory; p stays.

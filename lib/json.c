@@ -22,7 +22,7 @@ int json_parse_file(const char *path, size_t limit, json_t **root, struct err *e
 	char *text;
 	size_t n;
 
-	if (io_slurp(path, limit, &text, &n, e))
+	if (io_slurp_file(path, limit, &text, &n, e))
 		return -1;
 	int r = json_parse(text, n, root, e);
 	free(text);
