@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "blocks.h"
+#include "io.h"
 #include "mem.h"
 #include "retype_private.h"
 
@@ -206,13 +207,29 @@ static void free_slot(struct retype_slot *s)
 	mem_free(s->band_scales);
 }
 
+/* Floats are read for the scale, then for the codes; packed bytes of checkpoints hold four rows and
+ * are read for each of them. */
+static int keep_source(struct retype *r, struct err *e)
+{
+	int again = r->to_codes && (!r->from_codes || r->src.form.ternary.kind == TERNARY_HF_U8);
+
+	if (!again || r->src.data || r->src_bytes > RETYPE_KEPT)
+		return 0;
+	r->kept = mem_alloc(MEM_SCRATCH, (size_t)r->src_bytes, e);
+	if (!r->kept || io_pread(r->src.fd, r->kept, (size_t)r->src_bytes, r->src.offset, e))
+		return -1;
+	r->src.data = r->kept;
+	return 0;
+}
+
 static int make_slots(struct retype *r, struct err *e)
 {
 	int want = r->threads ? threads_count(r->threads) : 1;
+	uint64_t room = RETYPE_MEMORY - (r->kept ? r->src_bytes : 0);
 	struct sizes z;
 
 	plan_slot(r, &z);
-	while (want > 1 && slot_bytes(&z) * (uint64_t)want > RETYPE_MEMORY)
+	while (want > 1 && slot_bytes(&z) * (uint64_t)want > room)
 		want--;
 	r->slots = mem_calloc(MEM_SCRATCH, (size_t)want, sizeof *r->slots, e);
 	if (!r->slots)
@@ -254,36 +271,47 @@ static uint64_t pieces(const struct retype *r)
 	return (r->units + r->piece_rows - 1) / r->piece_rows;
 }
 
+/* What a piece gave, in the order of the pieces; the first error in this order counts. */
+static int collect(struct retype *r, const struct retype_slot *s)
+{
+	if (s->err.status)
+		return err_set(r->err, s->err.status, "%s", s->err.text);
+	if (r->span == 0) /* later turns see the same codes again */
+		join_sums(&r->total, &s->sums);
+	return r->put ? r->put(r->put_arg, s->out, s->out_bytes, r->err) : 0;
+}
+
+/* Collects a piece when all pieces before it are collected. */
+static void take_turn(struct retype *r, const struct retype_slot *s, uint64_t piece)
+{
+	if (r->n_slots > 1)
+		threads_turn(r->threads, (uint32_t)piece);
+	/* Nobody else is here, and stop only changes here. */
+	if (!atomic_load(&r->stop) && collect(r, s))
+		atomic_store(&r->stop, 1);
+	if (r->n_slots > 1)
+		threads_turn_end(r->threads);
+}
+
+/* A thread makes one piece after the other, each while others write theirs. */
 static void work(void *arg, int i, int count)
 {
 	struct retype *r = arg;
-	uint64_t piece = r->next + (uint64_t)i;
+	uint64_t piece;
 
 	(void)count;
-	if (i >= r->n_slots || piece >= pieces(r))
+	if (i >= r->n_slots)
 		return;
 	struct retype_slot *s = &r->slots[i];
-	clear_sums(&s->sums);
-	s->err.status = ERR_OK;
-	s->out_bytes = 0;
-	if ((r->surveying ? retype_survey_piece : retype_make_piece)(r, s, piece) && !s->err.status)
-		s->err.status = ERR_TROUBLE;
-}
-
-/* Joins what the slots made, in order; the first error in this order counts. */
-static int collect(struct retype *r, retype_put *put, void *arg, struct err *e)
-{
-	for (int i = 0; i < r->n_slots && r->next + (uint64_t)i < pieces(r); i++) {
-		struct retype_slot *s = &r->slots[i];
-
-		if (s->err.status)
-			return err_set(e, s->err.status, "%s", s->err.text);
-		if (r->span == 0) /* later turns see the same codes again */
-			join_sums(&r->total, &s->sums);
-		if (put && put(arg, s->out, s->out_bytes, e))
-			return -1;
+	while (!atomic_load(&r->stop) && (piece = atomic_fetch_add(&r->next, 1)) < pieces(r)) {
+		clear_sums(&s->sums);
+		s->err.status = ERR_OK;
+		s->out_bytes = 0;
+		if ((r->surveying ? retype_survey_piece : retype_make_piece)(r, s, piece) &&
+		    !s->err.status)
+			s->err.status = ERR_TROUBLE;
+		take_turn(r, s, piece);
 	}
-	return 0;
 }
 
 /* A survey goes over rows; so does writing, but for byte rows that hold four. */
@@ -292,15 +320,15 @@ static int pass(struct retype *r, retype_put *put, void *arg, struct err *e)
 	r->units = r->src.rows;
 	if (!r->surveying && r->to_codes && r->dst.form.ternary.kind == TERNARY_HF_U8)
 		r->units = ternary_hf_rows(&r->dst.form.ternary);
-	for (r->next = 0; r->next < pieces(r); r->next += (uint64_t)r->n_slots) {
-		if (r->n_slots > 1)
-			threads_run(r->threads, work, r);
-		else
-			work(r, 0, 1);
-		if (collect(r, put, arg, e))
-			return -1;
-	}
-	return 0;
+	r->put = put;
+	r->put_arg = arg;
+	r->err = e;
+	atomic_store(&r->next, 0);
+	if (r->n_slots > 1)
+		threads_run(r->threads, work, r);
+	else
+		work(r, 0, 1);
+	return atomic_load(&r->stop) ? -1 : 0;
 }
 
 /* Opening: which scale, which rule. */
@@ -433,7 +461,7 @@ static int open_job(struct retype *r, struct err *e)
 	if (check(r, e))
 		return -1;
 	plan_pieces(r);
-	if (make_slots(r, e))
+	if (keep_source(r, e) || make_slots(r, e))
 		return -1;
 	return choose(r, e);
 }
@@ -558,5 +586,6 @@ void retype_close(struct retype *r)
 	for (int i = 0; i < r->n_slots; i++)
 		free_slot(&r->slots[i]);
 	mem_free(r->slots);
+	mem_free(r->kept);
 	mem_free(r);
 }

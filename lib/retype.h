@@ -57,15 +57,20 @@ struct retype_target {
 	struct retype_form form;
 	enum quantize_rule rule; /* for floats that are not ternary: QUANTIZE_ABSMEAN (also 0) or
 	                            QUANTIZE_MAX (for layouts with a scale per row or group) */
+	int brief;    /* the report need not tell errors of floats and counts of codes: that takes
+	                 a fifth of the time where nothing else is to be computed */
 	int lossless; /* refuse what would not keep every value; where that shows only on the
 	                 way, retype_write fails */
 };
 
 struct retype; /* private */
 
-/* Checks, takes memory (at most some 20 MiB), reads the tensor once where a scale must be known
- * first. threads may be NULL.  Owner: the caller, retype_close ends it.  source and target are
- * copied. Errors (status 2): forms that do not fit each other (scales that differ, for a layout
+/* What a retyping adds to the resident set, at most; measured, rounded up. */
+#define RETYPE_RESIDENT (24u << 20)
+
+/* Checks, takes memory (less than RETYPE_RESIDENT), reads the tensor once where a scale must be
+ * known first. threads may be NULL.  Owner: the caller, retype_close ends it.  source and target
+ * are copied. Errors (status 2): forms that do not fit each other (scales that differ, for a layout
  * with one), values that are not finite (with row and column), codes that are not ternary; 3: the
  * file ends too early. */
 int retype_open(struct retype **r, const struct retype_source *source,
@@ -76,7 +81,8 @@ uint64_t retype_bytes(const struct retype *r);
 /* The scale of the tensor, for layouts that keep it outside (HF_U8) or in one place. */
 float retype_scale(const struct retype *r);
 
-/* Puts the bytes in order.  The errors of put pass through. */
+/* Puts the bytes in order, from any of the threads, one at a time.  The errors of put pass through.
+ */
 typedef int retype_put(void *arg, const void *p, size_t n, struct err *e);
 int retype_write(struct retype *r, retype_put *put, void *arg, struct err *e);
 

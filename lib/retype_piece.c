@@ -25,15 +25,17 @@ static int not_finite(struct retype *r, struct retype_slot *s, uint64_t at, uint
 	               (unsigned long long)(i % r->src.cols));
 }
 
-/* Values of a strip, all finite. */
-static int finite_values(struct retype *r, struct retype_slot *s, uint64_t at, uint64_t n, float *x)
+/* Values of a strip into s->x, all finite; *max: bits of the largest magnitude. */
+static int finite_values(struct retype *r, struct retype_slot *s, uint64_t at, uint64_t n,
+                         uint32_t *max)
 {
 	struct bulk_survey survey;
 
-	if (retype_values(r, s, at, n, x))
+	if (retype_values(r, s, at, n, s->x))
 		return -1;
 	bulk_survey_init(&survey);
-	bulk_get()->survey(&survey, x, (size_t)n);
+	bulk_get()->survey(&survey, s->x, (size_t)n);
+	*max = survey.max_bits;
 	return quantize_finite(&survey) ? 0 : not_finite(r, s, at, n);
 }
 
@@ -293,7 +295,8 @@ static int make_codes(struct retype *r, struct retype_slot *s, uint64_t row, uin
 		return -1;
 	if (ternary_group(&r->dst.form.ternary))
 		return regroup(r, s, row, n);
-	bulk_get()->count(q, (size_t)(n * r->src.cols), &s->sums.count);
+	if (!r->dst.brief)
+		bulk_get()->count(q, (size_t)(n * r->src.cols), &s->sums.count);
 	return 0;
 }
 
@@ -344,25 +347,34 @@ static void expand(const struct retype *r, struct retype_slot *s, uint64_t i, ui
 		s->x[j] = (float)s->q[i + j] * (group ? s->scales[(i + j) / group] : r->src_scale);
 }
 
-static int too_large(struct retype *r, struct retype_slot *s, uint64_t at)
+/* One of the n values from at on became none in s->y. */
+static int too_large(struct retype *r, struct retype_slot *s, uint64_t at, uint64_t n)
 {
-	return err_set(&s->err, ERR_TROUBLE,
-	               "a value near row %llu, column %llu is too large for %s",
-	               (unsigned long long)(at / r->src.cols),
-	               (unsigned long long)(at % r->src.cols), dtype_get(r->dst.form.type)->name);
+	uint64_t bad = quantize_bad(s->y, (size_t)n), i = at + (bad < n ? bad : 0);
+
+	return err_set(&s->err, ERR_TROUBLE, "row %llu, column %llu: %g is too large for %s",
+	               (unsigned long long)(i / r->src.cols), (unsigned long long)(i % r->src.cols),
+	               (double)s->x[i - at], dtype_get(r->dst.form.type)->name);
 }
 
+/* Bits of the smallest magnitude that rounding to a float type makes infinite; 0 for others. */
+static uint32_t too_large_bits(enum dtype type)
+{
+	return type == DTYPE_F16 ? 0x477ff000 : type == DTYPE_BF16 ? 0x7f7f8000 : 0;
+}
+
+/* max: bits of the largest magnitude in s->x; UINT32_MAX: not known. */
 static int make_strip(struct retype *r, struct retype_slot *s, uint64_t at, uint64_t n,
-                      uint8_t *out)
+                      uint32_t max, uint8_t *out)
 {
 	enum dtype type = r->dst.form.type;
 
 	blocks_write(type, out, s->x, (size_t)n);
-	if (type == DTYPE_F32)
+	if (type == DTYPE_F32 || (r->dst.brief && !r->dst.lossless && max < too_large_bits(type)))
 		return 0;
 	blocks_read(type, s->y, out, (size_t)n);
 	bulk_get()->error(&s->sums.error, s->x, s->y, (size_t)n);
-	return isfinite(s->sums.error.max) ? 0 : too_large(r, s, at);
+	return isfinite(s->sums.error.max) ? 0 : too_large(r, s, at, n);
 }
 
 static int make_floats(struct retype *r, struct retype_slot *s, uint64_t row, uint64_t n)
@@ -370,6 +382,7 @@ static int make_floats(struct retype *r, struct retype_slot *s, uint64_t row, ui
 	const struct dtype_info *d = dtype_get(r->dst.form.type);
 	uint64_t at = row * r->src.cols, all = n * r->src.cols;
 	int finite = r->dst.form.type != DTYPE_F32 || r->src.suspect;
+	uint32_t max = UINT32_MAX;
 
 	if (r->from_codes && retype_codes(r, s, row, n, s->q, s->scales))
 		return -1;
@@ -377,10 +390,10 @@ static int make_floats(struct retype *r, struct retype_slot *s, uint64_t row, ui
 		some = strip(i, all);
 		if (r->from_codes)
 			expand(r, s, i, some);
-		else if (finite ? finite_values(r, s, at + i, some, s->x)
+		else if (finite ? finite_values(r, s, at + i, some, &max)
 		                : retype_values(r, s, at + i, some, s->x))
 			return -1;
-		if (make_strip(r, s, at + i, some, s->out + i / d->block * d->block_bytes))
+		if (make_strip(r, s, at + i, some, max, s->out + i / d->block * d->block_bytes))
 			return -1;
 	}
 	s->out_bytes = (size_t)(all / d->block * d->block_bytes);

@@ -2,6 +2,8 @@
 #ifndef RETYPE_PRIVATE_H
 #define RETYPE_PRIVATE_H
 
+#include <stdatomic.h>
+
 #include "retype.h"
 
 /* Values that are converted at once: small enough for the first-level cache, a multiple of every
@@ -11,9 +13,12 @@
 /* Elements of a piece: what one thread does at once; a multiple of the strip. */
 #define RETYPE_PIECE (256 * 1024)
 
-/* Bytes that all slots together may take, mapped pages of the source included; one slot is always
- * made. */
+/* Bytes that all slots together may take, mapped pages of the source and what is kept of it
+ * included; one slot is always made. */
 #define RETYPE_MEMORY (16u << 20)
+
+/* The largest payload that is kept in memory when it would have to be read several times. */
+#define RETYPE_KEPT (12u << 20)
 
 /* What one piece gives besides bytes; joined in the order of the pieces. */
 struct retype_sums {
@@ -60,7 +65,15 @@ struct retype {
 	uint64_t units;      /* rows, or byte rows, that pieces divide */
 	int surveying;       /* which pass a piece belongs to */
 	int span;            /* the region of the target that is written (TL2 has three) */
-	uint64_t next;       /* first piece of those that threads work on now */
+
+	/* A pass: threads take pieces as they come, and give them on in order. */
+	retype_put *put; /* where to; NULL when surveying */
+	void *put_arg;
+	struct err *err;       /* the caller's */
+	_Atomic uint64_t next; /* piece that nobody has taken yet */
+	_Atomic int stop;      /* there was an error */
+
+	uint8_t *kept; /* the source's payload, when that is small and needed several times */
 	struct retype_slot *slots;
 	int n_slots;
 	struct retype_sums total;

@@ -36,6 +36,7 @@ struct threads {
 	int stop;
 	struct gate start;   /* counts the calls of threads_run */
 	struct gate meeting; /* counts the barriers that were passed */
+	struct gate turn;    /* whose turn it is */
 	_Atomic uint32_t arrived;
 	char apart[60];
 	_Atomic long claimed;
@@ -281,6 +282,7 @@ void threads_run(struct threads *t, void (*fn)(void *arg, int i, int count), voi
 {
 	t->fn = fn;
 	t->arg = arg;
+	atomic_store(&t->turn.value, 0);
 	if (t->count > 1)
 		gate_pass(&t->start);
 	fn(arg, 0, t->count);
@@ -299,6 +301,19 @@ long threads_claim(struct threads *t, long n)
 		atomic_store(&t->claimed, 0);
 	}
 	return -1;
+}
+
+void threads_turn(struct threads *t, uint32_t i)
+{
+	uint32_t now;
+
+	while ((now = atomic_load_explicit(&t->turn.value, memory_order_acquire)) != i)
+		gate_wait(&t->turn, now, t->spins);
+}
+
+void threads_turn_end(struct threads *t)
+{
+	gate_pass(&t->turn);
 }
 
 void threads_split(size_t n, size_t step, int i, int count, size_t *first, size_t *last)

@@ -6,6 +6,7 @@
 #define THREADS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "err.h"
 
@@ -39,6 +40,11 @@ void threads_barrier(struct threads *t);
 /* Inside fn, for work whose parts may take unequal time: the next of n parts that no thread has
  * taken yet, or -1.  Each round of claims ends when every thread got -1 and passed a barrier. */
 long threads_claim(struct threads *t, long n);
+
+/* Inside fn, for what must be done in order, part by part: waits until turn i comes (0 first in
+ * every threads_run); threads_turn_end, called by whose turn it is, lets the next one come. */
+void threads_turn(struct threads *t, uint32_t i);
+void threads_turn_end(struct threads *t);
 
 /* The part of n units, in multiples of step, that thread i of count does: [*first, *last). */
 void threads_split(size_t n, size_t step, int i, int count, size_t *first, size_t *last);

@@ -367,7 +367,7 @@ static void refusals(void)
 	fails(&src, &dst, "row 3, column 700 is not finite");
 	x[3 * COLS + 700] = 1e6f;
 	dst.form = form_of(TERNARY_NONE, DTYPE_F16, ROWS, COLS);
-	fails(&src, &dst, "a value near row 0, column 0 is too large for F16");
+	fails(&src, &dst, "row 3, column 700: 1e+06 is too large for F16");
 	for (int i = 0; i < 256; i++)
 		t[6 * COLS + (size_t)i] *= 2;
 	src.data = (const uint8_t *)t;

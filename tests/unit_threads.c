@@ -16,6 +16,7 @@ struct job {
 	int step[8];
 	_Atomic int wrong;
 	_Atomic int claimed[100];
+	long next_turn; /* only whose turn it is touches it */
 };
 
 static void count_calls(void *arg, int i, int count)
@@ -55,6 +56,22 @@ static void claim_all(void *arg, int i, int count)
 	}
 }
 
+/* Parts that are taken in any order and given on in theirs. */
+static void in_turns(void *arg, int i, int count)
+{
+	struct job *j = arg;
+	long part;
+
+	(void)i;
+	(void)count;
+	while ((part = threads_claim(j->t, 1000)) >= 0) {
+		threads_turn(j->t, (uint32_t)part);
+		if (j->next_turn++ != part)
+			j->wrong++;
+		threads_turn_end(j->t);
+	}
+}
+
 static void with_threads(int count)
 {
 	static struct job j;
@@ -74,6 +91,12 @@ static void with_threads(int count)
 	threads_run(j.t, claim_all, &j);
 	for (int i = 0; i < 100; i++)
 		CHECK_INT(j.claimed[i], ROUNDS);
+	for (int r = 0; r < 3; r++) {
+		j.next_turn = 0;
+		threads_run(j.t, in_turns, &j);
+		CHECK_INT(j.next_turn, 1000);
+		CHECK_INT(j.wrong, 0);
+	}
 	threads_stop(j.t);
 }
 
