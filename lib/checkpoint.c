@@ -186,7 +186,7 @@ static int read_sizes(struct checkpoint *c, struct err *e)
 {
 	const json_t *j = c->config;
 
-	c->tied = json_at(j, "tie_word_embeddings") == NULL;
+	c->tied = -1;
 	if (needed(j, "vocab_size", MAX_SIZE, &c->n_vocab, e) ||
 	    needed(j, "max_position_embeddings", MAX_SIZE, &c->n_ctx, e) ||
 	    needed(j, "hidden_size", MAX_SIZE, &c->n_embd, e) ||
@@ -205,6 +205,15 @@ static int read_quantization(struct checkpoint *c, enum checkpoint_scale wanted,
 	int norm = 0;
 	char text[60];
 
+	if (q && !json_is_object(q))
+		return err_set(e, ERR_TROUBLE, "quantization_config is %s, expected an object",
+		               json_kind(q));
+	if (json_at(q, "modules_to_not_convert") &&
+	    !json_is_array(json_at(q, "modules_to_not_convert")))
+		return err_set(
+		    e, ERR_TROUBLE,
+		    "quantization_config: modules_to_not_convert is %s, expected an array",
+		    json_kind(json_at(q, "modules_to_not_convert")));
 	if (json_get_str(q, "quant_method", &method, e) < 0 ||
 	    json_get_str(q, "linear_class", &class, e) < 0 ||
 	    json_get_str(q, "quantization_mode", &mode, e) < 0 ||
@@ -221,6 +230,10 @@ static int read_quantization(struct checkpoint *c, enum checkpoint_scale wanted,
 		return err_set(e, ERR_TROUBLE,
 		               "linear_class %s is not known, expected bitlinear or autobitlinear",
 		               err_quote(text, sizeof text, class, strlen(class)));
+	if (strcmp(mode, "offline") && strcmp(mode, "online"))
+		return err_set(e, ERR_TROUBLE,
+		               "quantization_mode %s is not known, expected offline or online",
+		               err_quote(text, sizeof text, mode, strlen(mode)));
 	c->scale = wanted;
 	if (wanted == CHECKPOINT_AUTO && q && !strcmp(class, "bitlinear"))
 		c->scale = CHECKPOINT_DIVIDE;
@@ -319,10 +332,10 @@ static int find_scale(const struct checkpoint *c, const struct known *k, uint64_
 {
 	char name[160];
 
-	t->scale = k->role == CHECKPOINT_LINEAR
+	t->scale = t->role == CHECKPOINT_LINEAR
 	               ? find_any(c, k, layer, "weight_scale", name, sizeof name)
 	               : NULL;
-	if (k->role == CHECKPOINT_LINEAR && is_packed(t->tensor)) {
+	if (t->role == CHECKPOINT_LINEAR && is_packed(t->tensor)) {
 		if (!t->scale)
 			return err_set(e, ERR_SHORT, "tensor %s is packed, but %s is missing",
 			               t->tensor->name, name);
@@ -340,6 +353,23 @@ static int find_scale(const struct checkpoint *c, const struct known *k, uint64_
 	    t->tensor->type->type != DTYPE_BF16)
 		return err_set(e, ERR_TROUBLE, "tensor %s is %s, expected F32, F16 or BF16",
 		               t->tensor->name, t->tensor->type->name);
+	return 0;
+}
+
+/* Whether config.json says that this module never became a ternary one; names are matched in part,
+ * as transformers does. */
+static int is_kept(const struct checkpoint *c, const char *name)
+{
+	const json_t *list = json_at(c->config, "quantization_config.modules_to_not_convert");
+	size_t i;
+	json_t *module;
+
+	json_array_foreach((json_t *)(uintptr_t)list, i, module)
+	{
+		const char *part = json_string_value(module);
+		if (part && *part && strstr(name, part))
+			return 1;
+	}
 	return 0;
 }
 
@@ -361,6 +391,8 @@ static int add(struct checkpoint *c, const struct known *k, uint64_t layer, uint
 	t->tensor = find_any(c, k, layer, "weight", name, sizeof name);
 	if (!t->tensor)
 		return err_set(e, ERR_SHORT, "tensor %s is missing", name);
+	if (t->role == CHECKPOINT_LINEAR && is_kept(c, name))
+		t->role = CHECKPOINT_FLOAT;
 	if (find_scale(c, k, layer, t, e) || check_shape(t, e))
 		return -1;
 	used[t->tensor - c->st.tensors] = 1;
@@ -434,6 +466,8 @@ static int find_tensors(struct checkpoint *c, int skip_unknown, struct err *e)
 	uint8_t *used = mem_calloc(MEM_IO, c->st.n_tensors + 1, 1, e);
 	int r;
 
+	if (c->tied < 0) /* not told: whoever brings a head wants it used */
+		c->tied = safetensors_find(&c->st, "lm_head.weight") == NULL;
 	c->tensors = mem_calloc(MEM_IO, c->n_layer * N_KNOWN + N_KNOWN, sizeof *c->tensors, e);
 	r = !used || !c->tensors || add_all(c, used, e) || check_unknown(c, used, skip_unknown, e)
 	        ? -1

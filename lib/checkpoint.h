@@ -20,6 +20,8 @@ enum checkpoint_role {
 	CHECKPOINT_LINEAR,   /* one of the seven ternary matrices */
 	CHECKPOINT_EMBED,
 	CHECKPOINT_HEAD,
+	CHECKPOINT_FLOAT, /* a linear one that modules_to_not_convert keeps as floats */
+	CHECKPOINT_ROLES
 };
 
 /* A tensor that a model of this kind must have. */

@@ -135,7 +135,7 @@ int hf_slurp(const struct hf_build *b, const char *name, size_t limit, char **bu
 		return err_set(e, ERR_TROUBLE, "%s: the path is too long", name);
 	if (access(path, F_OK) && errno == ENOENT)
 		return 1;
-	return io_slurp(path, limit, buf, n, e) ? err_in(e, "%s", name) : 0;
+	return io_slurp_file(path, limit, buf, n, e) ? err_in(e, "%s", name) : 0;
 }
 
 int hf_load(const struct hf_build *b, const char *name, size_t limit, json_t **out, struct err *e)

@@ -353,6 +353,9 @@ static int read_added(struct hf_build *b, const json_t *added, struct err *e)
 	const json_t *token;
 	size_t i;
 
+	if (added && !json_is_null(added) && !json_is_array(added))
+		return err_set(e, ERR_TROUBLE, "added_tokens is %s, expected an array",
+		               json_kind(added));
 	json_array_foreach((json_t *)added, i, token)
 	{
 		uint64_t id;

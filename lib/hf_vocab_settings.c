@@ -41,6 +41,9 @@ static int read_decoder(struct hf_build *b, const json_t *decoder, struct err *e
 	const char *key;
 	json_t *token;
 
+	if (decoder && !json_is_object(decoder))
+		return err_set(e, ERR_TROUBLE, "added_tokens_decoder is %s, expected an object",
+		               json_kind(decoder));
 	json_object_foreach((json_t *)decoder, key, token)
 	{
 		char *end;
@@ -74,33 +77,48 @@ int hf_read_added(struct hf_build *b, struct err *e)
 	return r ? err_in(e, "tokenizer_config.json") : 0;
 }
 
-/* A special token by its text, "<s>" or {"content": "<s>"}; one that is no token is none. */
-static void by_text(const struct hf_build *b, const json_t *root, const char *key, int64_t *id,
-                    int *done)
+/* A special token by its text, "<s>" or {"content": "<s>"}, or null.  One that is no token is an
+ * error where texts begin or end with it; of the others none is meant. */
+static int by_text(const struct hf_build *b, const json_t *root, const char *key, int must,
+                   int64_t *id, int *done, struct err *e)
 {
-	const json_t *t = json_object_get(root, key);
+	const json_t *t = json_at(root, key);
 	const json_t *s = json_is_object(t) ? json_object_get(t, "content") : t;
-	int64_t found =
-	    json_is_string(s) ? hf_find(b, json_string_value(s), json_string_length(s)) : -1;
+	const char *piece = json_string_value(s);
+	size_t n = json_string_length(s);
+	int64_t found = piece ? hf_find(b, piece, n) : -1;
+	char quoted[64];
 
+	if (!t)
+		return 0;
+	if (!piece)
+		return err_set(e, ERR_TROUBLE, "%s is %s, expected a string", key,
+		               s ? json_kind(s) : "an object without content");
+	if (found < 0 && must && n)
+		return err_set(e, ERR_TROUBLE, "%s '%s' is no token of the tokenizer", key,
+		               err_quote(quoted, sizeof quoted, piece, n));
 	if (*done || found < 0)
-		return;
+		return 0;
 	*id = found;
 	*done = 1;
+	return 0;
 }
 
 /* By its id, or a list of ids of which the first counts; the next that does not end a text by its
  * name anyway goes to *more. */
-static void by_id(const struct hf_build *b, const json_t *root, const char *key, int64_t *id,
-                  int *done, int64_t *more)
+static int by_id(const struct hf_build *b, const json_t *root, const char *key, int64_t *id,
+                 int *done, int64_t *more, struct err *e)
 {
-	const json_t *t = json_object_get(root, key);
+	const json_t *t = json_at(root, key);
 	size_t n = json_is_array(t) ? json_array_size(t) : 1;
 
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; t && i < n; i++) {
 		const json_t *one = json_is_array(t) ? json_array_get(t, i) : t;
 		int64_t x = json_integer_value(one);
-		if (!json_is_integer(one) || x < 0 || x >= b->cap || !b->v->tokens[x].p)
+		if (!json_is_integer(one))
+			return err_set(e, ERR_TROUBLE, "%s is %s, expected an id", key,
+			               json_kind(one));
+		if (x < 0 || x >= b->cap || !b->v->tokens[x].p)
 			continue;
 		if (!*done) {
 			*id = x;
@@ -110,6 +128,7 @@ static void by_id(const struct hf_build *b, const json_t *root, const char *key,
 			*more = x;
 		}
 	}
+	return 0;
 }
 
 /* Which of the ids have been told so far. */
@@ -117,22 +136,26 @@ struct told {
 	int bos, eos, unk, sep, pad, mask;
 };
 
-static void read_texts(struct hf_build *b, const json_t *root, struct told *t)
+static int read_texts(struct hf_build *b, const json_t *root, struct told *t, struct err *e)
 {
-	by_text(b, root, "bos_token", &b->v->bos, &t->bos);
-	by_text(b, root, "eos_token", &b->v->eos, &t->eos);
-	by_text(b, root, "unk_token", &b->v->unk, &t->unk);
-	by_text(b, root, "sep_token", &b->v->sep, &t->sep);
-	by_text(b, root, "pad_token", &b->v->pad, &t->pad);
-	by_text(b, root, "mask_token", &b->v->mask, &t->mask);
+	struct hf_vocab *v = b->v;
+
+	return by_text(b, root, "bos_token", 1, &v->bos, &t->bos, e) ||
+	       by_text(b, root, "eos_token", 1, &v->eos, &t->eos, e) ||
+	       by_text(b, root, "unk_token", 0, &v->unk, &t->unk, e) ||
+	       by_text(b, root, "sep_token", 0, &v->sep, &t->sep, e) ||
+	       by_text(b, root, "pad_token", 0, &v->pad, &t->pad, e) ||
+	       by_text(b, root, "mask_token", 0, &v->mask, &t->mask, e);
 }
 
 /* Several ends: the tokenizer's is eos, another of them ends a turn. */
-static void read_ids(struct hf_build *b, const json_t *root, struct told *t)
+static int read_ids(struct hf_build *b, const json_t *root, struct told *t, struct err *e)
 {
-	by_id(b, root, "bos_token_id", &b->v->bos, &t->bos, NULL);
-	by_id(b, root, "eos_token_id", &b->v->eos, &t->eos, &b->v->eot);
-	by_id(b, root, "pad_token_id", &b->v->pad, &t->pad, NULL);
+	struct hf_vocab *v = b->v;
+
+	return by_id(b, root, "bos_token_id", &v->bos, &t->bos, NULL, e) ||
+	       by_id(b, root, "eos_token_id", &v->eos, &t->eos, &v->eot, e) ||
+	       by_id(b, root, "pad_token_id", &v->pad, &t->pad, NULL, e);
 }
 
 static int keep_template(struct hf_build *b, const char *p, size_t n, struct err *e)
@@ -148,6 +171,9 @@ static int read_template(struct hf_build *b, const json_t *t, struct err *e)
 		if (json_is_string(name) && !strcmp(json_string_value(name), "default"))
 			return read_template(b, json_object_get(one, "template"), e);
 	}
+	if (t && !json_is_null(t) && !json_is_string(t) && !json_is_array(t))
+		return err_set(e, ERR_TROUBLE, "chat_template is %s, expected a string",
+		               json_kind(t));
 	return json_is_string(t) ? keep_template(b, json_string_value(t), json_string_length(t), e)
 	                         : 0;
 }
@@ -158,7 +184,8 @@ static int read_config(struct hf_build *b, const json_t *root, struct told *t, s
 	const json_t *eos = json_object_get(root, "add_eos_token");
 	const json_t *space = json_object_get(root, "add_prefix_space");
 
-	read_texts(b, root, t);
+	if (read_texts(b, root, t, e))
+		return -1;
 	if (json_is_boolean(bos))
 		b->v->add_bos = json_is_true(bos);
 	if (json_is_boolean(eos))
@@ -198,12 +225,12 @@ int hf_read_settings(struct hf_build *b, struct err *e)
 		if (i == 0)
 			r = read_config(b, root, &told, e);
 		else if (i == 1)
-			read_texts(b, root, &told);
+			r = read_texts(b, root, &told, e);
 		else
-			read_ids(b, root, &told);
+			r = read_ids(b, root, &told, e);
 		json_decref(root);
 		if (r)
-			return -1;
+			return err_in(e, "%s", file[i]);
 	}
 	return read_jinja(b, e);
 }

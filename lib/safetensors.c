@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "io.h"
@@ -15,6 +14,7 @@
 #define MAX_TENSORS 1000000
 #define MAX_FILES   1000
 #define INDEX       "model.safetensors.index.json"
+#define METADATA    "__metadata__"
 
 static const struct safetensors_type types[] = {
     {"F32", 4, DTYPE_F32},   {"F16", 2, DTYPE_F16},      {"BF16", 2, DTYPE_BF16},
@@ -205,6 +205,23 @@ static int read_header(struct safetensors_file *f, struct err *e)
 	return r ? err_in(e, "header") : 0;
 }
 
+/* What a header may say besides tensors: strings by name. */
+static int check_metadata(const json_t *v, struct err *e)
+{
+	const char *name;
+	json_t *text;
+
+	if (!json_is_object(v))
+		return err_set(e, ERR_TROUBLE, METADATA " is %s, expected an object", json_kind(v));
+	json_object_foreach((json_t *)(uintptr_t)v, name, text)
+	{
+		if (!json_is_string(text))
+			return err_set(e, ERR_TROUBLE, METADATA " holds %s, expected strings",
+			               json_kind(text));
+	}
+	return 0;
+}
+
 static int read_tensors(struct safetensors *s, struct safetensors_file *f, struct err *e)
 {
 	uint32_t first = s->n_tensors;
@@ -213,7 +230,7 @@ static int read_tensors(struct safetensors *s, struct safetensors_file *f, struc
 
 	json_object_foreach(f->header, name, v)
 	{
-		if (strcmp(name, "__metadata__") && add_tensor(s, name, v, e))
+		if (strcmp(name, METADATA) ? add_tensor(s, name, v, e) : check_metadata(v, e))
 			return -1;
 	}
 	if (s->n_tensors == first)
@@ -224,7 +241,6 @@ static int read_tensors(struct safetensors *s, struct safetensors_file *f, struc
 
 static int add_file(struct safetensors *s, const char *path, struct err *e)
 {
-	struct stat st;
 	void *p = mem_realloc(MEM_IO, s->files, s->n_files + 1, sizeof *s->files, e);
 
 	if (!p)
@@ -235,14 +251,11 @@ static int add_file(struct safetensors *s, const char *path, struct err *e)
 	f->path = mem_strndup(MEM_IO, path, strlen(path), e);
 	if (!f->path)
 		return -1;
-	if (io_open(path, &f->fd, e)) {
+	if (io_open_file(path, &f->fd, &f->size, e)) {
 		if (errno == ENOENT && e)
 			e->status = ERR_SHORT;
 		return -1;
 	}
-	if (fstat(f->fd, &st) || !S_ISREG(st.st_mode))
-		return err_set(e, ERR_TROUBLE, "not a regular file");
-	f->size = (uint64_t)st.st_size;
 	return read_header(f, e) || read_tensors(s, f, e) ? -1 : 0;
 }
 

@@ -182,7 +182,7 @@ static void special_ids_and_templates(void)
 	    "{\"eos_token_id\":[6,7],\"pad_token_id\":3,\"bos_token_id\":99}");
 	put("special_tokens_map.json", "{\"unk_token\":{\"content\":\"ab\"},\"bos_token\":\"b\"}");
 	put("tokenizer_config.json",
-	    "{\"bos_token\":{\"content\":\"<s>\"},\"eos_token\":\"nowhere\",\"add_bos_token\":true,"
+	    "{\"bos_token\":{\"content\":\"<s>\"},\"eos_token\":\"</s>\",\"add_bos_token\":true,"
 	    "\"chat_template\":[{\"name\":\"rag\",\"template\":\"R\"},{\"name\":\"default\","
 	    "\"template\":\"D\"}],\"added_tokens_decoder\":{\"7\":{\"content\":\"<e>\",\"special\":"
 	    "true},\"5\":{\"content\":\"<s>\",\"special\":false}}}");
@@ -203,6 +203,43 @@ static void special_ids_and_templates(void)
 	if (read_dir(8))
 		return;
 	CHECK(v.chat_template.n == 7 && !memcmp(v.chat_template.p, "{{ J }}", 7));
+	hf_vocab_close(&v);
+}
+
+/* Files beside a tokenizer that speak of what it does not have, or in other kinds of values. */
+static void settings_that_contradict(void)
+{
+	static const struct {
+		const char *file, *text, *error;
+	} bad[] = {
+	    {"tokenizer_config.json", "{\"eos_token\":\"nowhere\"}",
+	     "tokenizer_config.json: eos_token 'nowhere' is no token of the tokenizer"},
+	    {"special_tokens_map.json", "{\"bos_token\":{\"content\":\"<x>\"}}",
+	     "special_tokens_map.json: bos_token '<x>' is no token of the tokenizer"},
+	    {"tokenizer_config.json", "{\"bos_token\":{}}",
+	     "tokenizer_config.json: bos_token is an object without content, expected a string"},
+	    {"tokenizer_config.json", "{\"unk_token\":5}",
+	     "tokenizer_config.json: unk_token is an integer, expected a string"},
+	    {"tokenizer_config.json", "{\"chat_template\":5}",
+	     "tokenizer_config.json: chat_template is an integer, expected a string"},
+	    {"tokenizer_config.json", "{\"added_tokens_decoder\":[]}",
+	     "tokenizer_config.json: added_tokens_decoder is an array, expected an object"},
+	    {"generation_config.json", "{\"eos_token_id\":[\"b\"]}",
+	     "generation_config.json: eos_token_id is a string, expected an id"},
+	};
+
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		put_bpe("\"a b\"", BYTE_STEP, "");
+		put(bad[i].file, bad[i].text);
+		refuse(5, ERR_TROUBLE, bad[i].error);
+	}
+	/* What no text begins or ends with may be missing. */
+	put_bpe("\"a b\"", BYTE_STEP, "");
+	put("tokenizer_config.json", "{\"pad_token\":\"nowhere\",\"bos_token\":null}");
+	if (read_dir(5))
+		return;
+	CHECK_INT(v.pad, -1);
+	CHECK_INT(v.bos, -1);
 	hf_vocab_close(&v);
 }
 
@@ -820,6 +857,7 @@ int main(void)
 	RUN(merges_in_both_spellings);
 	RUN(pre_tokenizers_by_their_steps);
 	RUN(special_ids_and_templates);
+	RUN(settings_that_contradict);
 	RUN(post_processor_adds_tokens);
 	RUN(byte_fallback_becomes_llama);
 	RUN(contradictions_are_refused);

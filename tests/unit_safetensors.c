@@ -59,6 +59,9 @@ static void headers(void)
 	CHECK_INT(status_of("{\"a\":{\"dtype\":\"U8\",\"shape\":[8],\"data_offsets\":[0]}}", 8), 2);
 	CHECK_INT(status_of("{\"a\":7}", 0), 2);
 	CHECK_INT(status_of("[]", 0), 2);
+	CHECK_INT(status_of("{\"__metadata__\":{\"format\":\"pt\"}}", 0), 0);
+	CHECK_INT(status_of("{\"__metadata__\":5}", 0), 2);
+	CHECK_INT(status_of("{\"__metadata__\":{\"format\":5}}", 0), 2);
 	CHECK_INT(status_of("{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
 	                    "\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]}}",
 	                    3),
