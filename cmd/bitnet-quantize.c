@@ -26,7 +26,7 @@ static struct {
 	struct requantize_type raw_type;
 	const char *report;
 	double max_mse, scale;
-	uint64_t cols;
+	uint64_t cols, max_memory;
 	int64_t threads;
 	int raw, dequantize, dry, force, quiet, verbose;
 } o = {.max_mse = -1, .scale = 1, .raw_type = {.type = DTYPE_F32}};
@@ -43,8 +43,12 @@ static void catch_signals(void)
 {
 	struct sigaction a = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
 
+	/* A pipe that closes and a file that may grow no further are errors like others. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	sigaction(SIGINT, &a, NULL);
 	sigaction(SIGTERM, &a, NULL);
+	sigaction(SIGHUP, &a, NULL);
 }
 
 static int set_type(void *to, const char *value, struct err *e)
@@ -132,6 +136,8 @@ static const struct opt options[] = {
     {OPT_FLAG, 'f', "force", &o.force, NULL, "replace an output that exists", 0, 0, NULL},
     {OPT_INT, 'j', "threads", &o.threads, "N", "threads (default: the cores this process may use)",
      1, 256, NULL},
+    {OPT_SIZE, 'M', "max-memory", &o.max_memory, "SIZE",
+     "refuse what would take more memory (not with --raw)", 0, 0, NULL},
     {OPT_FLAG, 'q', "quiet", &o.quiet, NULL, "only errors and warnings on standard error", 0, 0,
      NULL},
     {OPT_FLAG, 'v', "verbose", &o.verbose, NULL,
@@ -153,7 +159,20 @@ static const struct opt_program program = {
 struct output {
 	struct io_out out;
 	struct progress bar;
+	uint64_t at, synced; /* bytes written; see io_write_behind */
+	int failed;          /* an error is about the output, not the input */
 };
+
+/* Names of files for people. */
+static const char *input_name(const char *path)
+{
+	return strcmp(path, "-") ? path : "standard input";
+}
+
+static const char *output_name(const char *path)
+{
+	return strcmp(path, "-") ? path : "standard output";
+}
 
 static int put(void *arg, const void *p, size_t n, struct err *e)
 {
@@ -162,7 +181,12 @@ static int put(void *arg, const void *p, size_t n, struct err *e)
 	if (stopped)
 		return err_set(e, ERR_TROUBLE, "interrupted");
 	progress_add(&w->bar, n);
-	return io_write(w->out.fd, p, n, e);
+	w->failed = io_write(w->out.fd, p, n, e) != 0;
+	if (w->failed)
+		return -1;
+	w->at += n;
+	io_write_behind(w->out.fd, &w->synced, w->at);
+	return 0;
 }
 
 /* Standard input that cannot be read twice goes to a nameless file. */
@@ -348,7 +372,7 @@ static int raw(const char *in, const char *out)
 	if (raw_check(&e))
 		return fail(&e);
 	if (open_seekable(in, &src.fd, &src.offset, &size, &e) || raw_plan(&src, &dst, size, &e)) {
-		err_in(&e, "%s", strcmp(in, "-") ? in : "standard input");
+		err_in(&e, "%s", input_name(in));
 		return fail(&e);
 	}
 	if (start_threads(&threads, &e))
@@ -360,7 +384,7 @@ static int raw(const char *in, const char *out)
 	}
 	bad = raw_write(&src, &dst, &w, threads, &e);
 	if (bad)
-		err_in(&e, "%s", strcmp(in, "-") ? in : "standard input");
+		err_in(&e, "%s", w.failed ? output_name(out) : input_name(in));
 	threads_stop(threads);
 	close(src.fd);
 	return finish(&w, out, bad, &e);
@@ -528,11 +552,11 @@ static int write_file(struct requantize *q, const char *in, const char *out, str
 	bad = requantize_write(q, threads, put, w, tensor_done, &rows, e);
 	threads_stop(threads);
 	if (bad)
-		return err_in(e, "%s", in);
+		return err_in(e, "%s", w->failed ? output_name(out) : input_name(in));
 	if (write_report(q, e))
 		return -1;
 	if (check_mse(q, e))
-		return err_in(e, "%s", in);
+		return err_in(e, "%s", input_name(in));
 	progress_end(&w->bar);
 	warn_untrained(q, in);
 	if (!o.quiet)
@@ -558,6 +582,17 @@ static int job(struct requantize *q, const char *in, const char *out)
 		return fail(&e);
 	}
 	return finish(&w, out, write_file(q, in, out, &w, &e), &e);
+}
+
+static int enough_memory(const struct requantize *q, struct err *e)
+{
+	char need[FMT_SIZE], may[FMT_SIZE];
+	uint64_t bytes = requantize_memory(q);
+
+	if (!o.max_memory || bytes <= o.max_memory)
+		return 0;
+	return err_set(e, ERR_TROUBLE, "takes %s of memory, %s are allowed", fmt_size(need, bytes),
+	               fmt_size(may, o.max_memory));
 }
 
 /* A pipe is read into a nameless file first, and opened as that. */
@@ -586,11 +621,11 @@ static int file(const char *in, const char *out)
 	int status;
 
 	if (open_gguf(&g, in, &e)) {
-		err_in(&e, "%s", strcmp(in, "-") ? in : "standard input");
+		err_in(&e, "%s", input_name(in));
 		return fail(&e);
 	}
-	if (requantize_plan(&q, &g, &o.plan, &e)) {
-		err_in(&e, "%s", in);
+	if (requantize_plan(&q, &g, &o.plan, &e) || enough_memory(&q, &e)) {
+		err_in(&e, "%s", input_name(in));
 		status = fail(&e);
 	} else {
 		say_assumed(in, q.assumed);

@@ -173,45 +173,21 @@ static int plan_tensors(struct requantize *q, const struct requantize_options *o
 
 /* Metadata. */
 
-static int write_tiles(struct requantize *q, enum ternary_kind kind, const char *key, struct err *e)
+static int write_marks(struct requantize *q, struct err *e)
 {
-	uint32_t v[5 * REQUANTIZE_RULES];
-	uint64_t n = 0;
+	enum ternary_kind i2s = TERNARY_NONE;
 
-	gguf_write_delete(&q->w, key);
+	gguf_write_delete(&q->w, TERNARY_KEY_TL1);
+	gguf_write_delete(&q->w, TERNARY_KEY_TL2);
 	for (uint64_t i = 0; i < q->n; i++) {
 		const struct ternary *t = &q->tensors[i].dst.form.ternary;
-		uint64_t j = 0;
 
-		if (t->kind != kind)
-			continue;
-		while (j < n && (v[j] != t->rows || v[j + 1] != t->cols))
-			j += 5;
-		if (j < n)
-			continue;
-		if (n == sizeof v / sizeof *v || t->rows > UINT32_MAX || t->cols > UINT32_MAX)
-			return err_set(e, ERR_TROUBLE, "too many or too large shapes for %s", key);
-		v[n++] = (uint32_t)t->rows;
-		v[n++] = (uint32_t)t->cols;
-		v[n++] = t->tile.rows;
-		v[n++] = t->tile.cols;
-		v[n++] = t->tile.step;
+		if (ternary_dtype(t->kind) == DTYPE_I2_S)
+			i2s = t->kind;
+		if (retype_gguf_mark_tile(&q->w, t, e))
+			return -1;
 	}
-	return n ? gguf_write_numbers(&q->w, key, GGUF_U32, 1, v, n, e) : 0;
-}
-
-static int write_layout_key(struct requantize *q, struct err *e)
-{
-	enum ternary_kind kind = TERNARY_NONE;
-
-	for (uint64_t i = 0; i < q->n; i++)
-		if (q->tensors[i].dst.form.type == DTYPE_I2_S)
-			kind = q->tensors[i].dst.form.ternary.kind;
-	gguf_write_delete(&q->w, TERNARY_KEY_I2S);
-	if (kind == TERNARY_NONE || kind == TERNARY_I2_S)
-		return 0;
-	const char *layout = ternary_i2s_layout(kind);
-	return gguf_write_str(&q->w, TERNARY_KEY_I2S, layout, strlen(layout), e);
+	return retype_gguf_mark_i2s(&q->w, i2s, e);
 }
 
 static int write_file_type(struct requantize *q, enum dtype type, struct err *e)
@@ -232,11 +208,7 @@ static int write_metadata(struct requantize *q, const struct requantize_options 
 			return -1;
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
 		gguf_write_delete(&q->w, parts[i]);
-	if (write_file_type(q, o->matrices.type, e) || write_layout_key(q, e) ||
-	    write_tiles(q, TERNARY_TL1, TERNARY_KEY_TL1, e) ||
-	    write_tiles(q, TERNARY_TL2, TERNARY_KEY_TL2, e))
-		return -1;
-	return 0;
+	return write_file_type(q, o->matrices.type, e) || write_marks(q, e) ? -1 : 0;
 }
 
 static int write_infos(struct requantize *q, struct err *e)
@@ -276,6 +248,21 @@ int requantize_plan(struct requantize *q, const struct gguf *g, const struct req
 uint64_t requantize_bytes(const struct requantize *q)
 {
 	return q->w.n_parts ? q->w.parts[0].size : 0;
+}
+
+/* The program itself, its libraries and stacks; measured, rounded up. */
+#define MEMORY_BASE (6u << 20)
+
+uint64_t requantize_memory(const struct requantize *q)
+{
+	uint64_t changed = 0, metadata = 0;
+
+	for (uint64_t i = 0; i < q->n; i++)
+		changed += (uint64_t)q->tensors[i].changes;
+	for (uint64_t i = 0; i < q->w.n_kv; i++)
+		metadata += q->w.kv[i].bytes;
+	return MEMORY_BASE + metadata + q->g->n_tensors * 2 * sizeof *q->tensors +
+	       (changed ? RETYPE_RESIDENT : 0);
 }
 
 /* Writing. */

@@ -64,6 +64,9 @@ int requantize_plan(struct requantize *q, const struct gguf *g, const struct req
 /* Bytes of the result. */
 uint64_t requantize_bytes(const struct requantize *q);
 
+/* Bytes of memory that requantize_write and what is there already take, at most. */
+uint64_t requantize_memory(const struct requantize *q);
+
 /* Header and tensors through put; done (may be NULL) is called behind each tensor, with its report.
  * Errors name the tensor. */
 typedef void requantize_done(void *arg, const struct requantize_tensor *t);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "blocks.h"
+#include "mem.h"
 
 /* Two or three numbers with commas between them, and nothing else: how many, or 0. */
 static int parse_tile(const char *text, uint32_t v[3])
@@ -236,6 +237,55 @@ int retype_gguf_is_ternary_role(const struct gguf_tensor *t)
 		if (!strcmp(role, roles[i]))
 			return 1;
 	return 0;
+}
+
+static int add_tile(struct gguf_write *w, const char *key, const uint32_t tile[5], struct err *e)
+{
+	const struct gguf_write_kv *kv = gguf_write_find(w, key);
+	uint64_t n = kv ? kv->count : 0;
+	uint32_t *all = mem_alloc(MEM_IO, (n + 5) * sizeof *all, e);
+
+	if (!all)
+		return -1;
+	if (n)
+		memcpy(all, kv->data, n * sizeof *all);
+	memcpy(all + n, tile, 5 * sizeof *all);
+	int r = gguf_write_numbers(w, key, GGUF_U32, 1, all, n + 5, e);
+	mem_free(all);
+	return r;
+}
+
+int retype_gguf_mark_tile(struct gguf_write *w, const struct ternary *t, struct err *e)
+{
+	const char *key = t->kind == TERNARY_TL1 ? TERNARY_KEY_TL1 : TERNARY_KEY_TL2;
+	const uint32_t tile[5] = {(uint32_t)t->rows, (uint32_t)t->cols, t->tile.rows, t->tile.cols,
+	                          t->tile.step};
+	const struct gguf_write_kv *kv = gguf_write_find(w, key);
+	uint32_t there[5];
+
+	if (t->kind != TERNARY_TL1 && t->kind != TERNARY_TL2)
+		return 0;
+	if (t->rows > UINT32_MAX || t->cols > UINT32_MAX)
+		return err_set(e, ERR_TROUBLE, "the shape is too large for %s", key);
+	for (uint64_t i = 0; kv && i + 5 <= kv->count; i += 5) {
+		memcpy(there, (const uint8_t *)kv->data + i * sizeof *there, sizeof there);
+		if (memcmp(there, tile, 2 * sizeof *there) != 0)
+			continue;
+		if (!memcmp(there, tile, sizeof there))
+			return 0;
+		return err_set(e, ERR_TROUBLE, "%s: two tilings of one shape", key);
+	}
+	return add_tile(w, key, tile, e);
+}
+
+int retype_gguf_mark_i2s(struct gguf_write *w, enum ternary_kind kind, struct err *e)
+{
+	const char *layout = ternary_i2s_layout(kind);
+
+	gguf_write_delete(w, TERNARY_KEY_I2S);
+	if (kind == TERNARY_NONE || kind == TERNARY_I2_S)
+		return 0;
+	return gguf_write_str(w, TERNARY_KEY_I2S, layout, strlen(layout), e);
 }
 
 int retype_gguf_file_type(enum dtype type)

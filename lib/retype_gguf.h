@@ -6,6 +6,7 @@
 #define RETYPE_GGUF_H
 
 #include "gguf.h"
+#include "gguf_write.h"
 #include "retype.h"
 
 /* Tilings for TL1 and TL2, from the user. */
@@ -54,6 +55,14 @@ int retype_gguf_factor(const struct gguf *g, const struct gguf_tensor *t,
 /* Whether this tensor is one of the matrices that BitNet models keep ternary: projections of
  * attention, feed-forward (experts too), never embeddings, heads, norms, routers or biases. */
 int retype_gguf_is_ternary_role(const struct gguf_tensor *t);
+
+/* Marks of what the bytes do not tell, in the metadata of a file that is written.
+ * Of a TL1 or TL2 matrix its tiling, once for a shape; of other matrices nothing.  Errors: the
+ * shape has another tiling already. */
+int retype_gguf_mark_tile(struct gguf_write *w, const struct ternary *t, struct err *e);
+
+/* Of the file the layout that all its I2_S tensors have; TERNARY_NONE: there are none. */
+int retype_gguf_mark_i2s(struct gguf_write *w, enum ternary_kind kind, struct err *e);
 
 /* general.file_type for files whose matrices have this type; -1: none is known. */
 int retype_gguf_file_type(enum dtype type);

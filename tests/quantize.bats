@@ -419,7 +419,22 @@ computes() {
 	[ -w /dev/full ] || skip "no /dev/full"
 	run --separate-stderr bash -c 'bitnet-quantize -t tq1_0 "$1" - >/dev/full' - "$model"
 	[ "$status" -eq 2 ]
-	[[ $stderr == *'No space left on device'* ]]
+	[ "$stderr" = 'bitnet-quantize: standard output: cannot write: No space left on device' ]
+}
+
+@test "a pipe that closes is an error in one line, of the filter too" {
+	for call in "-t tq1_0 $model -" "--raw -t i2_s -k 4096 $tmp/zeros -"; do
+		truncate -s 64M "$tmp/zeros"
+		run --separate-stderr bash -c "set -o pipefail; bitnet-quantize $call | true"
+		[ "$status" -eq 2 ]
+		[ "$stderr" = 'bitnet-quantize: standard output: cannot write: Broken pipe' ]
+	done
+}
+
+@test "more memory than is allowed is refused before anything is written" {
+	refuses 2 'bitnet-quantize: *: takes * of memory, 1.00 MiB are allowed' \
+		bitnet-quantize -M 1M -t tq1_0 "$model" "$tmp/o"
+	bitnet-quantize -q -M 64M -t tq1_0 "$model" "$tmp/o"
 }
 
 @test "a directory that cannot be written is an error before any work" {
