@@ -1,6 +1,7 @@
 /*
  * bitnet-convert: from one model file to another.
  */
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@
 
 static struct {
 	struct convert_options convert;
-	struct opt_list set, unset;
+	struct opt_list set, unset, tiles;
 	const char *check;
 	int64_t threads;
 	int dry_run, verify, quiet, json;
@@ -101,6 +102,9 @@ static const struct opt options[] = {
      .call = set_scale},
     {OPT_STRING, 0, "i2s-layout", &o.convert.i2s_layout, "NAME",
      "order of the elements in I2_S tensors of the input: x86, arm or rows4"},
+    {OPT_LIST, 0, "tl", &o.tiles, "TILES",
+     "tiling of TL1 and TL2, [ROWSxCOLS:]BM,BY[,bm], for one shape or all (may be given several "
+     "times)"},
     {OPT_FLAG, 0, "skip-unknown", &o.convert.skip_unknown, NULL,
      "leave tensors out that are not known, and do not fail"},
 
@@ -163,7 +167,9 @@ static void catch_signals(void)
 	struct sigaction sa = {.sa_handler = stop};
 	struct sigaction info = {.sa_handler = ask, .sa_flags = SA_RESTART};
 
+	/* A pipe that closes and a file that may grow no further are errors like others. */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	sigaction(SIGUSR1, &info, NULL);
 	if (!strcmp(o.convert.output, "-"))
 		return;
@@ -278,15 +284,25 @@ static int check_options(int n_operands, struct err *e)
 	return 0;
 }
 
+/* The file itself, for -i: a symbolic link to it must stay one. */
+static const char *real_name(const char *path)
+{
+	static char real[PATH_MAX];
+
+	return realpath(path, real) ? real : path;
+}
+
 static void set_options(const char *input)
 {
+	o.convert.tiles = o.tiles.v;
+	o.convert.n_tiles = o.tiles.n;
 	o.convert.set = o.set.v;
 	o.convert.n_set = o.set.n;
 	o.convert.unset = o.unset.v;
 	o.convert.n_unset = o.unset.n;
 	o.convert.threads = o.threads ? (int)o.threads : threads_available();
-	if (o.convert.in_place && !o.dry_run)
-		o.convert.output = input;
+	if (o.convert.in_place)
+		o.convert.output = real_name(input);
 }
 
 static int check_manifest(struct err *e)

@@ -11,10 +11,8 @@
 #include "fmt.h"
 #include "mem.h"
 
-/* What running takes besides the metadata: the pieces that retype works on with all threads, and
- * buffers; measured, rounded up. */
-#define MEMORY_RETYPE (24 << 20)
-#define MEMORY_BASE   (6 << 20)
+/* What running takes besides metadata and retyping; measured, rounded up. */
+#define MEMORY_BASE (6 << 20)
 
 void convert_add_note(struct convert *c, const char *fmt, ...)
 {
@@ -47,6 +45,19 @@ int convert_type(const char *name, struct convert_type *t, struct err *e)
 	if (t->kind == TERNARY_HF_U8 || t->dtype != DTYPE_NONE)
 		return 0;
 	return err_set(e, ERR_TROUBLE, "type %s is not known", name);
+}
+
+int convert_types(const struct convert *c, const char *linear, const char *embed,
+                  struct convert_type type[CHECKPOINT_ROLES], struct err *e)
+{
+	linear = c->o->type ? c->o->type : linear;
+	embed = c->o->embed_type ? c->o->embed_type : embed;
+	memset(type, 0, CHECKPOINT_ROLES * sizeof *type);
+	if ((linear && convert_type(linear, &type[CHECKPOINT_LINEAR], e)) ||
+	    (embed && convert_type(embed, &type[CHECKPOINT_EMBED], e)))
+		return -1;
+	type[CHECKPOINT_HEAD] = type[CHECKPOINT_EMBED];
+	return 0;
 }
 
 enum checkpoint_role convert_role(const struct gguf_tensor *t)
@@ -110,52 +121,23 @@ int convert_made(struct convert *c, const char *name, const float *v, uint64_t n
 	return 0;
 }
 
-/* Notes the tiling of a shape, five numbers each, where readers look for it. */
-static int note_tile(struct convert *c, const struct convert_job *job,
-                     const struct ternary_tile *tile, struct err *e)
-{
-	const char *key = job->to.type == DTYPE_TL1 ? TERNARY_KEY_TL1 : TERNARY_KEY_TL2;
-	const struct gguf_write_kv *kv = gguf_write_find(&c->w, key);
-	uint64_t n = kv ? kv->count : 0;
-	uint32_t *v = mem_alloc(MEM_IO, (n + 5) * sizeof *v, e);
-	int r = 0;
-
-	if (!v)
-		return -1;
-	if (n)
-		memcpy(v, kv->data, n * sizeof *v);
-	for (uint64_t i = 0; i < n; i += 5)
-		if (v[i] == job->rows && v[i + 1] == job->cols)
-			goto done;
-	v[n] = (uint32_t)job->rows;
-	v[n + 1] = (uint32_t)job->cols;
-	v[n + 2] = tile->rows;
-	v[n + 3] = tile->cols;
-	v[n + 4] = tile->step;
-	r = gguf_write_numbers(&c->w, key, GGUF_U32, 1, v, n + 5, e);
-done:
-	mem_free(v);
-	return r;
-}
-
 int convert_target(struct convert *c, struct convert_job *job, const struct convert_type *t,
                    struct err *e)
 {
-	int tiled = t->kind == TERNARY_TL1 || t->kind == TERNARY_TL2;
-	struct ternary_tile tile = {0};
+	const struct ternary_tile *hint = retype_hints_find(&c->hints, job->rows, job->cols);
+	struct ternary_tile tile = hint ? *hint : (struct ternary_tile){0};
 
 	if (t->kind == TERNARY_HF_U8)
 		return err_set(e, ERR_TROUBLE, "type hf_u8 exists in safetensors alone");
-	if (tiled && ternary_choose(t->kind, job->rows, job->cols, &tile, e))
+	if ((t->kind == TERNARY_TL1 || t->kind == TERNARY_TL2) && !hint &&
+	    ternary_choose(t->kind, job->rows, job->cols, &tile, e))
 		return -1;
 	if (t->kind != TERNARY_NONE
 	        ? retype_form_ternary(&job->to, t->kind, job->rows, job->cols, &tile, e)
 	        : retype_form(&job->to, t->dtype, job->rows, job->cols, NULL, e))
 		return -1;
 	job->to_type = dtype_get(t->dtype)->name;
-	if (dtype_bytes(t->dtype, job->rows, job->cols, &job->bytes, e))
-		return -1;
-	return tiled ? note_tile(c, job, &tile, e) : 0;
+	return dtype_bytes(t->dtype, job->rows, job->cols, &job->bytes, e);
 }
 
 /* --- opening ------------------------------------------------------------------------------- */
@@ -203,15 +185,24 @@ static int open_gguf(struct convert *c, struct err *e)
 	c->stream_at = c->g.parts[0].header_size;
 	for (unsigned i = 0; i < c->g.n_warnings; i++)
 		convert_add_note(c, "%s", c->g.warnings[i].text);
+	if (c->o->merge && c->g.n_parts < 2)
+		return err_set(e, ERR_TROUBLE, "--merge: this file is not split");
+	if (c->stream && c->o->to_safetensors)
+		return err_set(e, ERR_TROUBLE, "safetensors cannot be made of a stream");
+	return 0;
+}
+
+/* What the user says about layouts. */
+static int read_hints(struct convert *c, struct err *e)
+{
+	for (size_t i = 0; i < c->o->n_tiles; i++)
+		if (retype_hints_tile(&c->hints, c->o->tiles[i], e))
+			return -1;
 	c->hints.i2s = c->o->i2s_layout ? ternary_find_i2s(c->o->i2s_layout) : TERNARY_NONE;
 	if (c->o->i2s_layout && c->hints.i2s == TERNARY_NONE)
 		return err_set(e, ERR_TROUBLE,
 		               "I2_S layout %s is not known, expected x86, arm or rows4",
 		               c->o->i2s_layout);
-	if (c->o->merge && c->g.n_parts < 2)
-		return err_set(e, ERR_TROUBLE, "--merge: this file is not split");
-	if (c->stream && c->o->to_safetensors)
-		return err_set(e, ERR_TROUBLE, "safetensors cannot be made of a stream");
 	return 0;
 }
 
@@ -229,9 +220,37 @@ static int plan(struct convert *c, struct err *e)
 
 /* --- layout -------------------------------------------------------------------------------- */
 
+/* What the bytes of ternary tensors do not tell. */
+static int mark_layouts(struct convert *c, struct err *e)
+{
+	enum ternary_kind i2s = TERNARY_NONE;
+	int tl1 = 0, tl2 = 0;
+
+	for (uint64_t i = 0; i < c->n_jobs; i++) {
+		const struct retype_form *to = &c->jobs[i].to;
+		tl1 |= to->type == DTYPE_TL1;
+		tl2 |= to->type == DTYPE_TL2;
+		if (retype_gguf_mark_tile(&c->w, &to->ternary, e))
+			return -1;
+		if (to->type != DTYPE_I2_S || to->ternary.kind == TERNARY_NONE)
+			continue;
+		if (i2s != TERNARY_NONE && i2s != to->ternary.kind)
+			return err_set(
+			    e, ERR_TROUBLE,
+			    "I2_S tensors would lie in two layouts: a file can name one");
+		i2s = to->ternary.kind;
+	}
+	if (!tl1)
+		gguf_write_delete(&c->w, TERNARY_KEY_TL1);
+	if (!tl2)
+		gguf_write_delete(&c->w, TERNARY_KEY_TL2);
+	return retype_gguf_mark_i2s(&c->w, i2s, e);
+}
+
 static int layout_gguf(struct convert *c, struct err *e)
 {
-	if (convert_edit(&c->w, c->o->set, c->o->n_set, c->o->unset, c->o->n_unset, e))
+	if (mark_layouts(c, e) ||
+	    convert_edit(&c->w, c->o->set, c->o->n_set, c->o->unset, c->o->n_unset, e))
 		return -1;
 	for (uint64_t i = 0; i < c->n_jobs; i++) {
 		const struct convert_job *job = &c->jobs[i];
@@ -302,7 +321,7 @@ static void add_up(struct convert *c)
 	for (uint64_t i = 0; i < c->n_jobs; i++)
 		retypes += !c->jobs[i].copy && !c->jobs[i].made;
 	c->memory = MEMORY_BASE + metadata + c->vocab + (c->n_jobs + c->g.n_tensors) * 512 +
-	            (retypes ? MEMORY_RETYPE : 0);
+	            (retypes ? RETYPE_RESIDENT : 0);
 }
 
 static int check_memory(const struct convert *c, struct err *e)
@@ -339,13 +358,13 @@ static int check_types(const struct convert *c, struct err *e)
 
 static int open_all(struct convert *c, struct err *e)
 {
-	if (check_options(c->o, c->from_hf, e))
+	if (check_options(c->o, c->from_hf, e) || read_hints(c, e))
 		return -1;
 	if (plan(c, e) || check_types(c, e))
 		return err_in(e, "%s", strcmp(c->o->input, "-") ? c->o->input : "standard input");
 	if (!c->o->to_safetensors && layout_gguf(c, e))
 		return -1;
-	if (set_fingerprint(c, e))
+	if (set_fingerprint(c, e) || (c->o->in_place && convert_plan_patch(c, e)))
 		return -1;
 	add_up(c);
 	if (check_memory(c, e))

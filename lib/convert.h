@@ -27,8 +27,10 @@ struct convert_options {
 	                     for checkpoints and packed U8 for safetensors */
 	const char
 	    *embed_type; /* of embedding and head; NULL: as they are, but F16 for checkpoints */
-	const char *i2s_layout; /* of I2_S tensors in the input: "x86", "arm", "rows4"; NULL: as
-	                           the file says, else "x86" */
+	const char *i2s_layout;   /* of I2_S tensors in the input: "x86", "arm", "rows4"; NULL: as
+	                             the file says, else "x86" */
+	const char *const *tiles; /* of TL1 and TL2, see retype_hints_tile */
+	size_t n_tiles;
 	const char *const *set; /* KEY=TYPE:VALUE */
 	size_t n_set;
 	const char *const *unset; /* KEY */
@@ -45,7 +47,7 @@ struct convert_options {
 	int resume;       /* go on with the partial output that is there */
 	int checksums;    /* of tensors and files, see convert_manifest */
 	int verbose;      /* more remarks */
-	int in_place;     /* output is the input: edit its metadata */
+	int in_place;     /* output is the input, no symbolic link to it: edit its metadata */
 };
 
 struct convert; /* private */
@@ -81,7 +83,8 @@ int convert_verify(struct convert *c, struct progress *p, const volatile sig_ato
 int convert_manifest(const struct convert *c, FILE *out, struct err *e);
 
 /* Compares the files that a manifest names, looked for beside it, with its checksums; lines of
- * other kinds of sums are passed over.  Prints every difference to out.  0 all equal, 1 some
+ * other kinds of sums are passed over.  Manifests of llama.cpp's gguf-hash are read too: their sum
+ * of a file is that of its payloads alone.  Prints every difference to out.  0 all equal, 1 some
  * differ, -1. */
 int convert_check(const char *manifest, FILE *out, struct err *e);
 

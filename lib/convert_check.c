@@ -79,26 +79,11 @@ static int begin_subject(struct subject *s, const char *manifest, const char *na
 	return 0;
 }
 
-/* The sum of a tensor's payload, or with no tensor of the file; 1 when there is no such tensor. */
-static int sum_of(const struct subject *s, const char *tensor, uint64_t *sum, struct err *e)
+/* The sum of bytes of a file. */
+static int sum_of(int fd, uint64_t offset, uint64_t bytes, uint64_t *sum, struct err *e)
 {
 	struct hash h;
-	int fd = s->is_st ? s->st.files[0].fd : s->g.parts[0].map.fd;
-	uint64_t offset = 0, bytes = s->is_st ? s->st.files[0].size : s->g.parts[0].size;
 
-	if (tensor && s->is_st) {
-		const struct safetensors_tensor *t = safetensors_find(&s->st, tensor);
-		if (!t)
-			return 1;
-		offset = t->offset;
-		bytes = t->bytes;
-	} else if (tensor) {
-		const struct gguf_tensor *t = gguf_tensor(&s->g, tensor);
-		if (!t)
-			return 1;
-		offset = t->offset;
-		bytes = t->bytes;
-	}
 	hash_begin(&h);
 	if (hash_add_fd(&h, fd, offset, bytes, e))
 		return -1;
@@ -106,11 +91,60 @@ static int sum_of(const struct subject *s, const char *tensor, uint64_t *sum, st
 	return 0;
 }
 
-/* One line: "xxh64  HEX  FILE" or "xxh64  HEX  FILE:TENSOR".  1: it differs. */
+/* The sum of a tensor's payload; 1 when there is no such tensor. */
+static int sum_of_tensor(const struct subject *s, const char *name, uint64_t *sum, struct err *e)
+{
+	if (s->is_st) {
+		const struct safetensors_tensor *t = safetensors_find(&s->st, name);
+		return t ? sum_of(s->st.files[0].fd, t->offset, t->bytes, sum, e) : 1;
+	}
+	const struct gguf_tensor *t = gguf_tensor(&s->g, name);
+	return t ? sum_of(s->g.parts[0].map.fd, t->offset, t->bytes, sum, e) : 1;
+}
+
+/* The sum of all payloads and nothing between them: what llama.cpp's gguf-hash calls the sum of a
+ * file. */
+static int sum_of_payloads(const struct subject *s, uint64_t *sum, struct err *e)
+{
+	struct hash h;
+
+	hash_begin(&h);
+	for (uint64_t i = 0; i < s->g.n_tensors; i++) {
+		const struct gguf_tensor *t = &s->g.tensors[i];
+		if (hash_add_fd(&h, s->g.parts[0].map.fd, t->offset, t->bytes, e))
+			return -1;
+	}
+	*sum = hash_value(&h);
+	return 0;
+}
+
+/* A file has the sum of its bytes, or of its payloads.  0 equal, 1 it differs, -1. */
+static int compare_file(const struct subject *s, uint64_t want, struct err *e)
+{
+	uint64_t have;
+
+	if (sum_of(s->is_st ? s->st.files[0].fd : s->g.parts[0].map.fd, 0,
+	           s->is_st ? s->st.files[0].size : s->g.parts[0].size, &have, e))
+		return -1;
+	if (have == want || s->is_st)
+		return have != want;
+	return sum_of_payloads(s, &have, e) ? -1 : have != want;
+}
+
+/* The same of a tensor; 2: there is no such tensor. */
+static int compare_tensor(const struct subject *s, const char *name, uint64_t want, struct err *e)
+{
+	uint64_t have;
+	int r = sum_of_tensor(s, name, &have, e);
+
+	return r < 0 ? -1 : r ? 2 : have != want;
+}
+
+/* One line: "xxh64  HEX  FILE" or "xxh64  HEX  FILE:TENSOR".  1: it differs, or is missing. */
 static int check_line(struct subject *s, const char *manifest, char *line, FILE *out, struct err *e)
 {
 	char *kind, *hex, *name, *tensor, *end, *save;
-	uint64_t want, have;
+	uint64_t want;
 	int r;
 
 	kind = strtok_r(line, " \t\r", &save);
@@ -130,13 +164,13 @@ static int check_line(struct subject *s, const char *manifest, char *line, FILE 
 		*tensor++ = 0;
 	if (begin_subject(s, manifest, name, e))
 		return -1;
-	r = sum_of(s, tensor, &have, e);
+	r = tensor ? compare_tensor(s, tensor, want, e) : compare_file(s, want, e);
 	if (r < 0)
 		return err_in(e, "%s", name);
-	if (r || have != want)
+	if (r)
 		fprintf(out, "%s%s%s: %s\n", name, tensor ? ":" : "", tensor ? tensor : "",
-		        r ? "is missing" : "differs");
-	return r || have != want;
+		        r == 2 ? "is missing" : "differs");
+	return r > 0;
 }
 
 int convert_check(const char *manifest, FILE *out, struct err *e)

@@ -165,26 +165,34 @@ static int same_layout(const struct convert *c)
 	return 1;
 }
 
-int convert_in_place(const struct convert *c, struct err *e)
+int convert_plan_patch(struct convert *c, struct err *e)
+{
+	struct diff d = {.old = c->g.parts[0].map.data};
+
+	if (!same_layout(c))
+		return 0;
+	if (convert_put_header(c, 0, diff_put, &d, e))
+		return -1;
+	c->patch = !d.too_many;
+	return 0;
+}
+
+int convert_patch(const struct convert *c, struct err *e)
 {
 	struct diff d = {.old = c->g.parts[0].map.data};
 	int fd, r;
 
-	if (!same_layout(c))
-		return 1;
 	if (convert_put_header(c, 0, diff_put, &d, e))
 		return -1;
-	if (d.too_many)
-		return 1;
 	if (!d.last)
 		return 0;
 	fd = open(c->o->input, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
-		return err_sys(e, "cannot write");
+		return err_sys(e, "%s: cannot write", c->o->input);
 	uint64_t n = d.last - d.first;
 	r = pwrite(fd, d.page + d.first % PAGE, n, (off_t)d.first) == (ssize_t)n && !fsync(fd)
 	        ? 0
-	        : err_sys(e, "cannot write");
+	        : err_sys(e, "%s: cannot write", c->o->input);
 	close(fd);
 	return r;
 }

@@ -38,6 +38,8 @@ int convert_source_gguf(struct convert *c, const struct gguf_tensor *t, struct c
 	job->fd = part->map.open ? part->map.fd : part->fd;
 	job->offset = t->offset;
 	job->in_bytes = t->bytes;
+	job->from_file = strcmp(part->path, "-") ? part->path : "standard input";
+	job->from_name = job->name;
 	job->from_type = dtype_get(t->type)->name;
 	job->swapped = part->swapped;
 	if (job->copy)
@@ -60,13 +62,19 @@ static int same_type(struct convert *c, const struct gguf_tensor *t,
 	return 0;
 }
 
-static int keep_as_is(struct convert_job *job, const struct gguf_tensor *t)
+/* How the elements lie is told on in the metadata, unless it would be a guess. */
+static void keep_as_is(const struct convert *c, struct convert_job *job,
+                       const struct gguf_tensor *t)
 {
+	int assumed = 0;
+
 	job->copy = 1;
 	job->bytes = t->bytes;
-	job->to.type = t->type;
 	job->to_type = dtype_get(t->type)->name;
-	return 0;
+	if (ternary_of_dtype(t->type) == TERNARY_NONE ||
+	    retype_gguf_form(&job->to, &c->g, t, &c->hints, &assumed, NULL) ||
+	    assumed & RETYPE_ASSUMED_TILE)
+		job->to = (struct retype_form){.type = t->type};
 }
 
 static int add_tensor(struct convert *c, const struct gguf_tensor *t,
@@ -84,7 +92,7 @@ static int add_tensor(struct convert *c, const struct gguf_tensor *t,
 	if (type->given && same_type(c, t, type, &same, e))
 		return -1;
 	if (same && !c->g.parts[t->part].swapped)
-		keep_as_is(job, t);
+		keep_as_is(c, job, t);
 	if (convert_source_gguf(c, t, job, e) ||
 	    (!job->copy && convert_target(c, job, type->given ? type : &own, e)))
 		return err_in(e, "tensor %s", name);
@@ -104,23 +112,6 @@ static int copy_metadata(struct convert *c, struct err *e)
 	return 0;
 }
 
-/* What the metadata say of the types that change. */
-static int set_types(struct convert *c, const struct convert_type *linear, struct err *e)
-{
-	const char *layout;
-
-	if (!linear->given)
-		return 0;
-	gguf_write_delete(&c->w, TERNARY_KEY_TL1);
-	gguf_write_delete(&c->w, TERNARY_KEY_TL2);
-	gguf_write_delete(&c->w, TERNARY_KEY_I2S);
-	layout = linear->dtype == DTYPE_I2_S ? ternary_i2s_layout(linear->kind) : NULL;
-	if (layout && strcmp(layout, "x86") &&
-	    gguf_write_str(&c->w, TERNARY_KEY_I2S, layout, strlen(layout), e))
-		return -1;
-	return convert_file_type(c, linear, e);
-}
-
 static int by_place(const void *a, const void *b)
 {
 	const struct gguf_tensor *x = *(const struct gguf_tensor *const *)a;
@@ -130,7 +121,8 @@ static int by_place(const void *a, const void *b)
 }
 
 /* In the order of the infos; of a stream in the order in which the payloads arrive. */
-static int add_tensors(struct convert *c, const struct convert_type type[4], struct err *e)
+static int add_tensors(struct convert *c, const struct convert_type type[CHECKPOINT_ROLES],
+                       struct err *e)
 {
 	const struct gguf_tensor **order =
 	    mem_calloc(MEM_IO, c->g.n_tensors + 1, sizeof(struct gguf_tensor *), e);
@@ -150,20 +142,14 @@ static int add_tensors(struct convert *c, const struct convert_type type[4], str
 
 int convert_plan_gguf(struct convert *c, struct err *e)
 {
-	struct convert_type type[4] = {0};
-	const struct convert_options *o = c->o;
+	struct convert_type type[CHECKPOINT_ROLES], *linear = &type[CHECKPOINT_LINEAR];
 	struct gguf_str arch = {0};
 
 	if (gguf_get_str(&c->g, "general.architecture", &arch, e) < 0)
 		return -1;
 	c->masters = arch.n >= 6 && !memcmp(arch.p, "bitnet", 6);
-	if (o->type && convert_type(o->type, &type[CHECKPOINT_LINEAR], e))
-		return -1;
-	if (o->embed_type && convert_type(o->embed_type, &type[CHECKPOINT_EMBED], e))
-		return -1;
-	type[CHECKPOINT_HEAD] = type[CHECKPOINT_EMBED];
-	return copy_metadata(c, e) || set_types(c, &type[CHECKPOINT_LINEAR], e) ||
-	               add_tensors(c, type, e)
+	return convert_types(c, NULL, NULL, type, e) || copy_metadata(c, e) ||
+	               (linear->given && convert_file_type(c, linear, e)) || add_tensors(c, type, e)
 	           ? -1
 	           : 0;
 }

@@ -100,17 +100,15 @@ static int set_source(struct convert *c, const struct checkpoint_tensor *t, stru
 	const struct safetensors_tensor *st = t->tensor;
 
 	job->fd = c->hf.st.files[st->file].fd;
+	job->from_file = c->hf.st.files[st->file].path;
+	job->from_name = st->name;
 	job->offset = st->offset;
 	job->in_bytes = st->bytes;
 	job->from_type = st->type->name;
 	job->heads = (struct retype_heads){t->rows, t->heads};
 	job->order = t->heads ? CONVERT_INTERLEAVE : CONVERT_AS_IS;
-	if (!t->scale)
-		return retype_form(&job->from, st->type->type, t->rows, t->cols, NULL, e);
-	return retype_form_ternary(&job->from, TERNARY_HF_U8, t->rows, t->cols, NULL, e) ||
-	               checkpoint_factor(&c->hf, t, &job->factor, e)
-	           ? -1
-	           : 0;
+	return t->scale ? retype_form_ternary(&job->from, TERNARY_HF_U8, t->rows, t->cols, NULL, e)
+	                : retype_form(&job->from, st->type->type, t->rows, t->cols, NULL, e);
 }
 
 static int add_tensor(struct convert *c, const struct checkpoint_tensor *t,
@@ -125,7 +123,7 @@ static int add_tensor(struct convert *c, const struct checkpoint_tensor *t,
 	job->ne[1] = job->rows = t->rows;
 	if (set_source(c, t, job, e) || convert_target(c, job, type, e))
 		return err_in(e, "tensor %s", t->tensor->name);
-	return 0;
+	return t->scale ? checkpoint_factor(&c->hf, t, &job->factor, e) : 0;
 }
 
 static int add_rope_freqs(struct convert *c, struct err *e)
@@ -140,25 +138,38 @@ static int add_rope_freqs(struct convert *c, struct err *e)
 	return r;
 }
 
+/* A matrix that was never ternary stays what it is, unless another float type is asked for. */
+static struct convert_type type_of_float(const struct checkpoint_tensor *t,
+                                         const struct convert_type *linear)
+{
+	return linear->kind == TERNARY_NONE
+	           ? *linear
+	           : (struct convert_type){.given = 1, .dtype = t->tensor->type->type};
+}
+
 int convert_plan_hf(struct convert *c, struct err *e)
 {
-	const struct convert_options *o = c->o;
-	struct convert_type norm, linear, embed;
+	struct convert_type type[CHECKPOINT_ROLES], *linear = &type[CHECKPOINT_LINEAR];
+	uint64_t kept = 0;
 
-	if (convert_type("f32", &norm, e) || convert_type(o->type ? o->type : "i2_s", &linear, e) ||
-	    convert_type(o->embed_type ? o->embed_type : "f16", &embed, e))
+	if (convert_types(c, "i2_s", "f16", type, e) ||
+	    convert_type("f32", &type[CHECKPOINT_NORM], e))
 		return -1;
 	c->masters = strcmp(c->hf.arch, "llama") || json_at(c->hf.config, "quantization_config");
-	if (put_metadata(c, &linear, e) || put_vocab(c, e))
+	if (put_metadata(c, linear, e) || put_vocab(c, e))
 		return -1;
 	for (uint64_t i = 0; i < c->hf.n_tensors; i++) {
 		const struct checkpoint_tensor *t = &c->hf.tensors[i];
-		const struct convert_type *type = t->role == CHECKPOINT_NORM     ? &norm
-		                                  : t->role == CHECKPOINT_LINEAR ? &linear
-		                                                                 : &embed;
-		if (add_tensor(c, t, type, e))
+		if (t->role == CHECKPOINT_FLOAT) {
+			type[CHECKPOINT_FLOAT] = type_of_float(t, linear);
+			kept += linear->kind != TERNARY_NONE;
+		}
+		if (add_tensor(c, t, &type[t->role], e))
 			return -1;
 	}
+	if (kept)
+		convert_add_note(c, "%llu matrices stay floats, as modules_to_not_convert says",
+		                 (unsigned long long)kept);
 	if (c->hf.n_skipped)
 		convert_add_note(c, "%llu unknown tensors are left out",
 		                 (unsigned long long)c->hf.n_skipped);

@@ -10,10 +10,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -115,7 +117,7 @@ static int check_existing(const struct convert *c, const char *path, int directo
 	if (stat(path, &st))
 		return errno == ENOENT ? 0 : err_sys(e, "%s", path);
 	if (c->o->in_place)
-		return 0;
+		return access(path, W_OK) ? err_sys(e, "%s", path) : 0;
 	if (is_input(c, &st))
 		return err_set(e, ERR_TROUBLE, "%s: the output is an input", path);
 	if (directory ? !S_ISDIR(st.st_mode) : !S_ISREG(st.st_mode))
@@ -179,7 +181,7 @@ int convert_check_output(struct convert *c, struct err *e)
 			if (check_existing(c, c->files[f].path, 0, e))
 				return -1;
 	}
-	return check_space(c, e);
+	return c->patch ? 0 : check_space(c, e);
 }
 
 /* --- going on with a partial output -------------------------------------------------------- */
@@ -260,9 +262,28 @@ static uint64_t count_complete(struct convert *c, uint64_t claimed)
 
 /* --- files --------------------------------------------------------------------------------- */
 
+/* What is replaced keeps its mode, and its owner where that is allowed. */
+static void take_mode(int fd, const struct stat *old)
+{
+	if (fchown(fd, old->st_uid, old->st_gid))
+		errno = 0;
+	fchmod(fd, old->st_mode & 0777);
+}
+
+static int is_tmpfs(int fd)
+{
+	struct statfs fs;
+
+	return !fstatfs(fd, &fs) && fs.f_type == TMPFS_MAGIC;
+}
+
 static int open_part(const struct convert *c, struct convert_file *f, struct err *e)
 {
-	f->fd = open(f->part, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	struct stat old;
+	int replaces = !stat(f->path, &old);
+
+	/* Until then nobody else reads it. */
+	f->fd = open(f->part, O_RDWR | O_CREAT | O_CLOEXEC, replaces ? 0600 : 0666);
 	if (f->fd < 0)
 		return err_sys(e, "cannot create %s", f->part);
 	if (flock(f->fd, LOCK_EX | LOCK_NB)) {
@@ -273,9 +294,12 @@ static int open_part(const struct convert *c, struct convert_file *f, struct err
 	}
 	if (!c->o->resume && ftruncate(f->fd, 0))
 		return err_sys(e, "%s", f->part);
+	if (replaces)
+		take_mode(f->fd, &old);
 	/* Reserved now, so that a full disk is found before the first byte; not every file system
-	 * can. */
-	if (f->size && fallocate(f->fd, 0, 0, (off_t)f->size) && errno == ENOSPC)
+	 * can, and tmpfs would make every page now, while all wait. */
+	if (f->size && !is_tmpfs(f->fd) && fallocate(f->fd, 0, 0, (off_t)f->size) &&
+	    errno == ENOSPC)
 		return err_sys(e, "%s", f->part);
 	return 0;
 }

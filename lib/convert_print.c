@@ -55,6 +55,8 @@ int convert_print(const struct convert *c, FILE *out, struct err *e)
 	        (unsigned long long)n_changes(c));
 	fprintf(out, "total %llu bytes (%s)\n", (unsigned long long)c->bytes,
 	        fmt_size(total, c->bytes));
+	if (c->patch)
+		fprintf(out, "written where it lies, within one page\n");
 	if (c->space != UINT64_MAX)
 		fprintf(out, "free %llu bytes (%s)\n", (unsigned long long)c->space,
 		        fmt_size(space, c->space));

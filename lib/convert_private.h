@@ -26,6 +26,7 @@ struct convert_job {
 	uint64_t rows, cols;
 
 	/* Source: bytes of a file, or made ones. */
+	const char *from_file, *from_name; /* for people; borrowed, NULL when made */
 	struct retype_form from;
 	const char *from_type; /* for people */
 	int fd;
@@ -89,6 +90,7 @@ struct convert {
 	FILE *journal_out;
 	uint64_t done;        /* jobs that a resumed run found complete */
 	uint64_t fingerprint; /* of plan and inputs, for the journal */
+	int patch; /* in_place: what changes lies within one page and is written where it lies */
 	int spool; /* an unlinked file for tensors of a stream that need two passes; -1: none */
 	struct threads *threads;
 	int masters;        /* floats are masters of ternary weights, and lose by right */
@@ -104,6 +106,11 @@ struct convert_type {
 	enum ternary_kind kind;
 };
 int convert_type(const char *name, struct convert_type *t, struct err *e);
+
+/* By role, from -t and -e, without which they are linear and embed; NULL: not given, which means
+ * that tensors stay as they are. */
+int convert_types(const struct convert *c, const char *linear, const char *embed,
+                  struct convert_type type[CHECKPOINT_ROLES], struct err *e);
 
 void convert_add_note(struct convert *c, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
@@ -134,9 +141,9 @@ int convert_source_gguf(struct convert *c, const struct gguf_tensor *t, struct c
 int convert_edit(struct gguf_write *w, const char *const *set, size_t n_set,
                  const char *const *unset, size_t n_unset, struct err *e);
 
-/* convert_edit.c: when only bytes of one page of the input change, writes them and returns 0; 1
- * when the file must be written anew. */
-int convert_in_place(const struct convert *c, struct err *e);
+/* convert_edit.c: sets c->patch; and, when it is set, does the edit. */
+int convert_plan_patch(struct convert *c, struct err *e);
+int convert_patch(const struct convert *c, struct err *e);
 
 /* convert_st.c: the files of a checkpoint besides the tensors, into the partial directory. */
 int convert_write_config(const struct convert *c, const char *dir, struct err *e);

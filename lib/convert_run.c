@@ -20,12 +20,15 @@ struct sink {
 	struct convert_file *file;
 	struct progress *progress;
 	const volatile sig_atomic_t *stop;
+	int failed;       /* to take bytes */
 	int hashing;      /* sums of the job and the file are wanted */
 	struct hash hash; /* of the job */
 	int verifying;
 	uint64_t at;     /* in the file */
+	uint64_t synced; /* see io_write_behind */
 	uint8_t *buffer; /* COPY_STEP bytes: copies, comparisons */
 	int differs;
+	int by_input; /* the error is about the input, which it names */
 };
 
 static int check_stop(const struct sink *s, struct err *e)
@@ -64,7 +67,10 @@ static int put_quiet(void *arg, const void *p, size_t n, struct err *e)
 	if (s->hashing)
 		hash_add(&s->file->hash, p, n);
 	s->at += n;
-	return io_write(s->file->fd, p, n, e);
+	if (io_write(s->file->fd, p, n, e))
+		return -1;
+	io_write_behind(s->file->fd, &s->synced, s->at);
+	return 0;
 }
 
 /* Bytes of a payload. */
@@ -74,7 +80,8 @@ static int put(void *arg, const void *p, size_t n, struct err *e)
 
 	if (s->hashing && !s->verifying)
 		hash_add(&s->hash, p, n);
-	if (put_quiet(s, p, n, e))
+	s->failed = put_quiet(s, p, n, e) != 0;
+	if (s->failed)
 		return -1;
 	progress_add(s->progress, n);
 	return check_stop(s, e);
@@ -111,6 +118,7 @@ static int wait_stream(const struct sink *s, int fd, struct err *e)
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 
 	do {
+		progress_add(s->progress, 0); /* whoever asks gets an answer though nothing comes */
 		if (check_stop(s, e))
 			return -1;
 	} while (poll(&p, 1, 200) <= 0);
@@ -190,6 +198,7 @@ static int copy_in_kernel(struct sink *s, const struct convert_job *job, uint64_
 			return 0; /* not possible here, or the file ended: the plain way tells */
 		*done += (uint64_t)n;
 		s->at += (uint64_t)n;
+		io_write_behind(s->file->fd, &s->synced, s->at);
 		progress_add(s->progress, (uint64_t)n);
 		if (check_stop(s, e))
 			return -1;
@@ -239,7 +248,8 @@ static int retype(struct sink *s, uint64_t i, struct err *e)
 	                                            : NULL,
 	    .row_arg = &job->heads,
 	};
-	const struct retype_target target = {.form = job->to, .lossless = c->o->lossless};
+	const struct retype_target target = {
+	    .form = job->to, .brief = 1, .lossless = c->o->lossless};
 
 	if (retype_open(&r, &source, &target, c->threads, e))
 		return -1;
@@ -254,20 +264,30 @@ static int retype(struct sink *s, uint64_t i, struct err *e)
 	return result;
 }
 
+static int put_job(struct sink *s, uint64_t i, struct err *e)
+{
+	const struct convert_job *job = &s->c->jobs[i];
+
+	if (s->c->stream && (skip_stream(s, job, e) || (!job->copy && spool(s, job, e))))
+		return -1;
+	return job->made   ? put(s, job->made, job->bytes, e)
+	       : job->copy ? copy(s, job, e)
+	                   : retype(s, i, e);
+}
+
 static int run_job(struct sink *s, uint64_t i, struct err *e)
 {
 	struct convert_job *job = &s->c->jobs[i];
-	int r;
 
 	progress_item(s->progress, job->name);
 	hash_begin(&s->hash);
-	if (s->c->stream && (skip_stream(s, job, e) || (!job->copy && spool(s, job, e))))
-		return err_in(e, "tensor %s", job->name);
-	r = job->made   ? put(s, job->made, job->bytes, e)
-	    : job->copy ? copy(s, job, e)
-	                : retype(s, i, e);
-	if (r)
-		return s->stop && *s->stop ? -1 : err_in(e, "tensor %s", job->name);
+	if (put_job(s, i, e)) {
+		if (s->stop && *s->stop)
+			return -1;
+		s->by_input = !s->failed && job->from_file;
+		return s->by_input ? err_in(e, "%s: tensor %s", job->from_file, job->from_name)
+		                   : err_in(e, "tensor %s", job->name);
+	}
 	if (s->hashing && !s->verifying)
 		job->hash = hash_value(&s->hash);
 	return put_zeros(s, job->padding, e);
@@ -304,6 +324,7 @@ static int run_file(struct sink *s, unsigned f, struct err *e)
 		first = file->first;
 	else if (skip_done(s, &first, e))
 		return -1;
+	s->synced = s->at;
 	if (!s->at && convert_put_header(c, f, put_quiet, s, e))
 		return err_in(e, "header");
 	for (uint64_t i = first; i < file->first + file->n; i++) {
@@ -330,7 +351,7 @@ static int run_all(struct sink *s, struct err *e)
 
 	for (unsigned f = 0; f < c->n_files; f++)
 		if (run_file(s, f, e)) {
-			if (s->differs || (s->stop && *s->stop))
+			if (s->differs || s->by_input || (s->stop && *s->stop))
 				return -1;
 			return c->files[f].path ? err_in(e, "%s", c->files[f].path) : -1;
 		}
@@ -350,14 +371,35 @@ static int start(struct convert *c, struct sink *s, struct progress *p,
 	return 0;
 }
 
+/* The sums of a file that was edited where it lies. */
+static int hash_output(struct convert *c, struct err *e)
+{
+	struct convert_file *f = &c->files[0];
+	int fd = c->g.parts[0].map.fd;
+
+	for (uint64_t i = 0; i < c->n_jobs; i++) {
+		struct convert_job *job = &c->jobs[i];
+		struct hash h;
+		hash_begin(&h);
+		if (hash_add_fd(&h, fd, job->out_offset, job->bytes, e))
+			return err_in(e, "%s: tensor %s", f->path, job->name);
+		job->hash = hash_value(&h);
+	}
+	hash_begin(&f->hash);
+	if (hash_add_fd(&f->hash, fd, 0, c->g.parts[0].size, e))
+		return err_in(e, "%s", f->path);
+	f->value = hash_value(&f->hash);
+	return 0;
+}
+
 int convert_run(struct convert *c, struct progress *p, const volatile sig_atomic_t *stop,
                 struct err *e)
 {
 	struct sink s;
 	int r;
 
-	if (c->o->in_place && (r = convert_in_place(c, e)) <= 0)
-		return r;
+	if (c->patch)
+		return convert_patch(c, e) || (c->o->checksums && hash_output(c, e)) ? -1 : 0;
 	r = start(c, &s, p, stop, e) || convert_begin_output(c, e);
 	p->total = payload_bytes(c);
 	r = r || run_all(&s, e) || check_stop(&s, e) || convert_commit(c, e) ? -1 : 0;

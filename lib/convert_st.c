@@ -78,7 +78,7 @@ static int is_folded(const struct convert *c, const char *name)
 }
 
 static int add_tensor(struct convert *c, const struct arch *a, const struct gguf_tensor *t,
-                      const struct convert_type type[4], struct err *e)
+                      const struct convert_type type[CHECKPOINT_ROLES], struct err *e)
 {
 	char name[64], hf[120], full[140];
 	struct convert_job *job;
@@ -187,16 +187,12 @@ static int layout(struct convert *c, struct err *e)
 
 int convert_plan_st(struct convert *c, struct err *e)
 {
-	struct convert_type type[4] = {0};
-	const struct convert_options *o = c->o;
+	struct convert_type type[CHECKPOINT_ROLES];
 	struct arch a;
 
-	if (arch_read(&a, &c->g, NULL, e) ||
-	    convert_type(o->type ? o->type : "hf_u8", &type[CHECKPOINT_LINEAR], e) ||
-	    (o->embed_type && convert_type(o->embed_type, &type[CHECKPOINT_EMBED], e)))
+	if (arch_read(&a, &c->g, NULL, e) || convert_types(c, "hf_u8", NULL, type, e))
 		return -1;
-	type[CHECKPOINT_HEAD] = type[CHECKPOINT_EMBED];
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; i < CHECKPOINT_ROLES; i++)
 		if (type[i].given && type[i].kind != TERNARY_HF_U8 &&
 		    !safetensors_type_of(type[i].dtype))
 			return err_set(e, ERR_TROUBLE,

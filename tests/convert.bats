@@ -175,6 +175,33 @@ class_gives_its_logits() {
 	[ "$(od -An -tu4 -j4 -N4 "$tmp/m.gguf")" -eq 3 ]
 }
 
+@test "what the bytes of a layout do not tell stays told when tensors are copied" {
+	bitnet-convert -q -t tl2 "$model" -o "$tmp/tl2.gguf"
+	bitnet-convert -q -t tl2 "$tmp/tl2.gguf" -o "$tmp/again.gguf" # nothing to do but to copy
+	cmp "$tmp/tl2.gguf" "$tmp/again.gguf"
+	bitnet-convert -q -t i2_s "$tmp/again.gguf" -o "$tmp/back.gguf"
+	cmp "$model" "$tmp/back.gguf"
+	for layout in arm rows4; do # the word of the user goes into the file
+		bitnet-convert --i2s-layout $layout "$model" -o "$tmp/$layout.gguf"
+		grep -aq ternary.i2_s.layout "$tmp/$layout.gguf"
+	done
+	# a guess does not: an unmarked file is copied as it is
+	bitnet-convert -qd ternary.tl2.tiles "$tmp/tl2.gguf" -o "$tmp/unmarked.gguf"
+	bitnet-convert -q "$tmp/unmarked.gguf" -o "$tmp/copy.gguf"
+	cmp "$tmp/unmarked.gguf" "$tmp/copy.gguf"
+}
+
+@test "tilings that a file does not hold are refused, and taken from --tl" {
+	bitnet-convert -q --tl 256x256:128,96 --tl 64,96 -t tl2 "$model" -o "$tmp/tl2.gguf"
+	bitnet-convert -qd ternary.tl2.tiles "$tmp/tl2.gguf" -o "$tmp/unmarked.gguf"
+	run --separate-stderr bitnet-convert -q -t i2_s "$tmp/unmarked.gguf" -o "$tmp/back.gguf"
+	[ "$status" -eq 2 ]
+	[[ $stderr == *'the tiling of tl2 for 256 x 256 is not known (the file does not say; use --tl)' ]]
+	bitnet-convert -q --tl 256x256:128,96 --tl 64,96 -t i2_s "$tmp/unmarked.gguf" -o "$tmp/back.gguf"
+	cmp "$model" "$tmp/back.gguf"
+	refuses 2 "*'1,2,3,4' is not*" bitnet-convert --tl 1,2,3,4 -t tl2 "$model" -o "$tmp/m.gguf"
+}
+
 # --- metadata -----------------------------------------------------------------------------------
 
 @test "keys are set and removed, and nothing else changes" {
@@ -206,6 +233,31 @@ class_gives_its_logits() {
 	cmp "$tmp/a.gguf" "$model"
 	refuses 2 '*nothing else' bitnet-convert -i -t tq2_0 "$tmp/a.gguf"
 	nothing_left
+}
+
+@test "in place a symbolic link stays one, the file keeps its mode, and sums are right" {
+	cp "$model" "$tmp/a.gguf"
+	chmod 640 "$tmp/a.gguf"
+	ln -s a.gguf "$tmp/l.gguf"
+	for name in mine mind shakespeare; do # written anew, patched, written anew
+		bitnet-convert -ic -s general.name=str:$name "$tmp/l.gguf" >"$tmp/sums"
+		[ -L "$tmp/l.gguf" ]
+		[ "$(stat -c %a "$tmp/a.gguf")" = 640 ]
+		bitnet-convert --check "$tmp/sums"
+	done
+	cmp "$model" "$tmp/a.gguf"
+	nothing_left
+}
+
+@test "in place a short edit needs no space, a long one is refused where there is none" {
+	mkdir "$tmp/small"
+	mount -t tmpfs -o size=1400k tmpfs "$tmp/small" 2>/dev/null || skip "cannot mount"
+	cp "$model" "$tmp/small/a.gguf"
+	bitnet-convert -i -s general.name=str:Shakespeare "$tmp/small/a.gguf" && short=$? || short=$?
+	refuses 2 '*are needed*are free' bitnet-convert -i -s general.name=str:mine "$tmp/small/a.gguf"
+	bitnet-convert -s general.name=str:Shakespeare "$model" -o - | cmp - "$tmp/small/a.gguf" && same=$? || same=$?
+	umount "$tmp/small"
+	[ "$short$same" = 00 ]
 }
 
 # --- GGUF to checkpoints ------------------------------------------------------------------------
@@ -521,14 +573,63 @@ spoil() {
 	printf "$3" | dd of="$file" bs=1 seek=$((8 + n + at + $2)) conv=notrunc status=none
 }
 
+# Changes config.json of a copy of checkpoint $1 by the jq program $2.
+reconfigure() {
+	rm -rf "$tmp/a"
+	cp -r "$checkpoints/$1" "$tmp/a"
+	jq "$2" "$checkpoints/$1/config.json" >"$tmp/a/config.json"
+}
+
+@test "how weights are packed is never guessed from what says it badly" {
+	reconfigure a-packed '.quantization_config = "bitnet"'
+	refuses 2 '*quantization_config is a string, expected an object' bitnet-convert "$tmp/a" -o "$tmp/m.gguf"
+	reconfigure a-packed '.quantization_config.quantization_mode = "half"'
+	refuses 2 '*quantization_mode half is not known*' bitnet-convert "$tmp/a" -o "$tmp/m.gguf"
+	reconfigure a-packed '.quantization_config.modules_to_not_convert = "lm_head"'
+	refuses 2 '*modules_to_not_convert is a string, expected an array' bitnet-convert "$tmp/a" -o "$tmp/m.gguf"
+	reconfigure a-packed 'del(.quantization_config)'
+	refuses 2 '*is packed, but config.json does not say how*' bitnet-convert "$tmp/a" -o "$tmp/m.gguf"
+}
+
+@test "a matrix that was never ternary stays what it is" {
+	reconfigure b-master '.quantization_config.modules_to_not_convert = ["lm_head", "layers.0.mlp.down_proj"]'
+	run --separate-stderr bitnet-convert "$tmp/a" -o "$tmp/m.gguf"
+	[ "$status" -eq 0 ]
+	[[ $stderr == *'1 matrices stay floats, as modules_to_not_convert says' ]]
+	type_of() { bitnet-convert -nJ "$tmp/m.gguf" | jq -r --arg n "$1" '.tensors[] | select(.name == $n).from'; }
+	[ "$(type_of blk.0.ffn_down.weight)" = BF16 ]
+	[ "$(type_of blk.1.ffn_down.weight)" = I2_S ]
+	bitnet-convert -f -t f32 "$tmp/a" -o "$tmp/m.gguf"
+	[ "$(type_of blk.0.ffn_down.weight)" = F32 ]
+	reconfigure a-packed '.quantization_config.modules_to_not_convert = ["down_proj"]'
+	refuses 2 '*down_proj.weight is U8, expected F32, F16 or BF16' bitnet-convert -f "$tmp/a" -o "$tmp/m.gguf"
+}
+
+@test "a head that is there is used when config.json does not say that it is tied" {
+	reconfigure c-packed-llama 'del(.tie_word_embeddings)'
+	bitnet-convert "$checkpoints/c-packed-llama" -o "$tmp/want.gguf"
+	bitnet-convert "$tmp/a" -o "$tmp/have.gguf"
+	cmp "$tmp/want.gguf" "$tmp/have.gguf"
+}
+
+@test "a pipe in place of a part of a checkpoint is refused, not waited for" {
+	for part in config.json tokenizer.json model.safetensors; do
+		rm -rf "$tmp/a"
+		cp -r "$checkpoints/a-packed" "$tmp/a"
+		rm "$tmp/a/$part"
+		mkfifo "$tmp/a/$part"
+		refuses 2 "*$part: is a FIFO, expected a regular file" timeout 5 bitnet-convert "$tmp/a" -o "$tmp/m.gguf"
+	done
+}
+
 @test "codes that mean nothing, NaN and bad scales are refused with their place" {
 	spoil model.layers.1.mlp.up_proj.weight 200 '\377'
-	refuses 2 '*blk.1.ffn_up.weight*' bitnet-convert "$tmp/a" -o "$tmp/m.gguf"
+	refuses 2 '*/a/model.safetensors: tensor model.layers.1.mlp.up_proj.weight: *row 1, column 72: code 3*' bitnet-convert "$tmp/a" -o "$tmp/m.gguf"
 	spoil model.embed_tokens.weight 6 '\300\177'
-	refuses 2 '*token_embd.weight*' bitnet-convert "$tmp/a" -o "$tmp/m.gguf"
+	refuses 2 '*/a/model.safetensors: tensor model.embed_tokens.weight: row 0, column 3 is not finite' bitnet-convert "$tmp/a" -o "$tmp/m.gguf"
 	spoil model.layers.0.mlp.up_proj.weight_scale 0 '\200\177'
 	refuses 2 '*up_proj.weight_scale*' bitnet-convert "$tmp/a" -o "$tmp/m.gguf"
 	spoil model.norm.weight 2 '\200\377'
-	refuses 2 '*output_norm.weight*' bitnet-convert "$tmp/a" -o "$tmp/m.gguf"
+	refuses 2 '*/a/model.safetensors: tensor model.norm.weight: row 0, column 1 is not finite' bitnet-convert "$tmp/a" -o "$tmp/m.gguf"
 	nothing_left
 }

@@ -10,6 +10,7 @@
 #include "checkpoint.h"
 #include "convert.h"
 #include "gguf.h"
+#include "hash.h"
 #include "mem.h"
 #include "unit.h"
 
@@ -319,6 +320,51 @@ static void rope_scaling(void)
 	checkpoint_close(&c);
 }
 
+/* Writes a manifest of one line beside out, and checks it. */
+static int check_sum(uint64_t sum)
+{
+	char path[sizeof out + 8], text[HASH_TEXT], *slash;
+	struct err e = {0};
+	FILE *sums, *null = fopen("/dev/null", "w");
+	int r = -1;
+
+	snprintf(path, sizeof path, "%s", out);
+	slash = strrchr(path, '/');
+	snprintf(slash, sizeof path - (size_t)(slash - path), "/sums");
+	sums = fopen(path, "w");
+	CHECK(sums && null);
+	if (sums && null) {
+		fprintf(sums, "xxh64     %s  m.gguf\n", hash_text(text, sum));
+		fclose(sums);
+		r = convert_check(path, null, &e);
+		CHECK_STR(e.text, "");
+	}
+	if (null)
+		fclose(null);
+	unlink(path);
+	return r;
+}
+
+/* The sum of a file is that of its bytes, or as gguf-hash has it that of its tensors alone. */
+static void sums_of_files(void)
+{
+	struct err e = {0};
+	struct hash all, payloads;
+	struct gguf g;
+
+	CHECK_INT(convert(DATA "a-packed", &e), 0);
+	CHECK_INT(gguf_open(&g, out, 0, &e), 0);
+	hash_begin(&all);
+	hash_add(&all, g.parts[0].map.data, g.parts[0].map.size);
+	hash_begin(&payloads);
+	for (uint64_t i = 0; i < g.n_tensors; i++)
+		hash_add(&payloads, g.tensors[i].data, g.tensors[i].bytes);
+	gguf_close(&g);
+	CHECK_INT(check_sum(hash_value(&all)), 0);
+	CHECK_INT(check_sum(hash_value(&payloads)), 0);
+	CHECK_INT(check_sum(hash_value(&all) + 1), 1);
+}
+
 int main(void)
 {
 	char *slash = strrchr(out, '/');
@@ -334,6 +380,7 @@ int main(void)
 	RUN(codes_one_by_one);
 	RUN(configurations);
 	RUN(rope_scaling);
+	RUN(sums_of_files);
 	unlink(out);
 	*slash = 0;
 	rmdir(out);
