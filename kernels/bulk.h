@@ -46,9 +46,10 @@ struct bulk {
 	/* Adds n values; n must be a multiple of BULK_LANES but in the last call. */
 	void (*survey)(struct bulk_survey *s, const float *x, size_t n);
 
-	/* q = clip(round_half_even(x * inverse), -1, 1) for finite x, and what error_codes and
-	 * count add for these codes: the three together are what a conversion spends its time on.
-	 */
+	/* q = clip(round_half_even(x * inverse), -1, 1) for finite x; round: and what error_codes
+	 * and count add for these codes, which together with it are what a conversion spends its
+	 * time on. */
+	void (*codes)(int8_t *q, const float *x, size_t n, float inverse);
 	void (*round)(int8_t *q, const float *x, size_t n, float inverse, float scale,
 	              struct bulk_error *s, struct bulk_count *c);
 

@@ -248,8 +248,13 @@ static int retype(struct sink *s, uint64_t i, struct err *e)
 	                                            : NULL,
 	    .row_arg = &job->heads,
 	};
+	/* The report is read for floats that may not have been trained to be ternary. */
 	const struct retype_target target = {
-	    .form = job->to, .brief = 1, .lossless = c->o->lossless};
+	    .form = job->to,
+	    .brief = c->masters || job->from.ternary.kind != TERNARY_NONE ||
+	             job->to.ternary.kind == TERNARY_NONE,
+	    .lossless = c->o->lossless,
+	};
 
 	if (retype_open(&r, &source, &target, c->threads, e))
 		return -1;

@@ -57,8 +57,8 @@ struct retype_target {
 	struct retype_form form;
 	enum quantize_rule rule; /* for floats that are not ternary: QUANTIZE_ABSMEAN (also 0) or
 	                            QUANTIZE_MAX (for layouts with a scale per row or group) */
-	int brief;    /* the report need not tell errors of floats and counts of codes: that takes
-	                 a fifth of the time where nothing else is to be computed */
+	int brief;    /* the report need not tell errors and counts of codes: that takes a fifth of
+	                 the time */
 	int lossless; /* refuse what would not keep every value; where that shows only on the
 	                 way, retype_write fails */
 };

@@ -246,8 +246,11 @@ static int round_values(struct retype *r, struct retype_slot *s, uint64_t row, u
 		some = strip(i, all);
 		if (retype_values(r, s, at + i, some, s->x))
 			return -1;
-		bulk_get()->round(q + i, s->x, (size_t)some, r->choice.inverse, stored,
-		                  &s->sums.error, &s->sums.count);
+		if (r->dst.brief && !r->dst.lossless)
+			bulk_get()->codes(q + i, s->x, (size_t)some, r->choice.inverse);
+		else
+			bulk_get()->round(q + i, s->x, (size_t)some, r->choice.inverse, stored,
+			                  &s->sums.error, &s->sums.count);
 	}
 	return 0;
 }

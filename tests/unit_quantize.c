@@ -243,6 +243,9 @@ static void same_passes(const struct bulk *a, const struct bulk *b, const struct
 		CHECK(!memcmp(&sa, &sb, sizeof sa));
 		memset(qa, 5, sizeof qa);
 		memset(qb, 5, sizeof qb);
+		a->codes(qa, in->x, n, 0.9f);
+		b->codes(qb, in->x, n, 0.9f);
+		CHECK(!memcmp(qa, qb, sizeof qa));
 		a->round(qa, in->x, n, 1.0f + (float)(n % 2), 0.7f, &ea, &ca);
 		b->round(qb, in->x, n, 1.0f + (float)(n % 2), 0.7f, &eb, &cb);
 		CHECK(!memcmp(qa, qb, sizeof qa));

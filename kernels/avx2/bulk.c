@@ -244,10 +244,34 @@ static void error_codes(struct bulk_error *s, const float *x, const int8_t *q, s
 	s->yy[0] = r.yy0 + (double)(all.plus + all.minus) * ((double)scale * (double)scale);
 }
 
+/* Four registers of eight 32-bit codes as 32 bytes. */
+static void store_codes(int8_t *q, const __m256i v[4])
+{
+	const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+	__m256i all =
+	    _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
+
+	_mm256_storeu_si256((__m256i *)q, _mm256_permutevar8x32_epi32(all, order));
+}
+
+static void codes(int8_t *q, const float *x, size_t n, float inverse)
+{
+	const __m256 by = _mm256_set1_ps(inverse);
+	size_t i = 0;
+
+	for (; i + 32 <= n; i += 32) {
+		__m256i v[4];
+
+		for (int h = 0; h < 4; h++)
+			v[h] = round8(_mm256_loadu_ps(x + i + 8 * h), by);
+		store_codes(q + i, v);
+	}
+	bulk_scalar.codes(q + i, x + i, n - i, inverse);
+}
+
 static void round_codes(int8_t *q, const float *x, size_t n, float inverse, float scale,
                         struct bulk_error *s, struct bulk_count *c)
 {
-	const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
 	const __m256 by = _mm256_set1_ps(inverse), back = _mm256_set1_ps(scale);
 	struct bulk_count all = {0, 0};
 	struct sums r;
@@ -263,9 +287,7 @@ static void round_codes(int8_t *q, const float *x, size_t n, float inverse, floa
 			v[h] = round8(f, by);
 			sums_add(&r, h % 2, f, _mm256_mul_ps(_mm256_cvtepi32_ps(v[h]), back));
 		}
-		v[0] = _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]),
-		                          _mm256_packs_epi32(v[2], v[3]));
-		_mm256_storeu_si256((__m256i *)(q + i), _mm256_permutevar8x32_epi32(v[0], order));
+		store_codes(q + i, v);
 	}
 	sums_store(s, &r);
 	count(q, i, &all);
@@ -357,6 +379,7 @@ const struct bulk bulk_avx2 = {
     .write_f16 = write_f16,
     .write_bf16 = write_bf16,
     .survey = survey,
+    .codes = codes,
     .round = round_codes,
     .error = error,
     .error_codes = error_codes,

@@ -185,6 +185,27 @@ static void error_codes(struct bulk_error *s, const float *x, const int8_t *q, s
 	s->yy[0] = r.yy0 + (double)(all.plus + all.minus) * ((double)scale * (double)scale);
 }
 
+/* Sixteen codes: which are +1, which -1. */
+static void store_codes(int8_t *q, __mmask16 plus, __mmask16 minus)
+{
+	_mm_storeu_si128((__m128i *)q, _mm_mask_set1_epi8(_mm_maskz_set1_epi8(plus, 1), minus, -1));
+}
+
+static void codes(int8_t *q, const float *x, size_t n, float inverse)
+{
+	const __m512 by = _mm512_set1_ps(inverse), half = _mm512_set1_ps(0.5f),
+		     minus_half = _mm512_set1_ps(-0.5f);
+	size_t i = 0;
+
+	for (; i + 16 <= n; i += 16) {
+		__m512 z = _mm512_mul_ps(_mm512_loadu_ps(x + i), by);
+
+		store_codes(q + i, _mm512_cmp_ps_mask(z, half, _CMP_GT_OQ),
+		            _mm512_cmp_ps_mask(z, minus_half, _CMP_LT_OQ));
+	}
+	bulk_scalar.codes(q + i, x + i, n - i, inverse);
+}
+
 static void round_codes(int8_t *q, const float *x, size_t n, float inverse, float scale,
                         struct bulk_error *s, struct bulk_count *c)
 {
@@ -200,8 +221,7 @@ static void round_codes(int8_t *q, const float *x, size_t n, float inverse, floa
 		__mmask16 plus = _mm512_cmp_ps_mask(z, half, _CMP_GT_OQ);
 		__mmask16 minus = _mm512_cmp_ps_mask(z, minus_half, _CMP_LT_OQ);
 
-		_mm_storeu_si128((__m128i *)(q + i),
-		                 _mm_mask_set1_epi8(_mm_maskz_set1_epi8(plus, 1), minus, -1));
+		store_codes(q + i, plus, minus);
 		sums_add(&r, v, _mm512_mask_mov_ps(_mm512_maskz_mov_ps(plus, up), minus, down));
 		all.plus += (unsigned)__builtin_popcount(plus);
 		all.minus += (unsigned)__builtin_popcount(minus);
@@ -220,6 +240,7 @@ const struct bulk bulk_avx512 = {
     .write_f16 = avx2_write_f16,
     .write_bf16 = avx2_write_bf16,
     .survey = survey,
+    .codes = codes,
     .round = round_codes,
     .error = error,
     .error_codes = error_codes,

@@ -91,8 +91,7 @@ static void count(const int8_t *q, size_t n, struct bulk_count *c)
 	c->minus += minus;
 }
 
-static void round_codes(int8_t *q, const float *x, size_t n, float inverse, float scale,
-                        struct bulk_error *s, struct bulk_count *c)
+static void codes(int8_t *q, const float *x, size_t n, float inverse)
 {
 	/* Of the numbers that round to 0, +-0.5 are the largest: a tie goes to the even one. */
 	for (size_t i = 0; i < n; i++) {
@@ -100,6 +99,12 @@ static void round_codes(int8_t *q, const float *x, size_t n, float inverse, floa
 
 		q[i] = (int8_t)((z > 0.5f) - (z < -0.5f));
 	}
+}
+
+static void round_codes(int8_t *q, const float *x, size_t n, float inverse, float scale,
+                        struct bulk_error *s, struct bulk_count *c)
+{
+	codes(q, x, n, inverse);
 	error_codes(s, x, q, n, scale);
 	count(q, n, c);
 }
@@ -153,6 +158,7 @@ const struct bulk bulk_scalar = {
     .write_f16 = write_f16,
     .write_bf16 = write_bf16,
     .survey = survey,
+    .codes = codes,
     .round = round_codes,
     .error = error,
     .error_codes = error_codes,
