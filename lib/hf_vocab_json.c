@@ -202,26 +202,30 @@ static int read_fallback(struct hf_build *b, const json_t *root, const struct st
 	return 0;
 }
 
-static int read_vocab(struct hf_build *b, const json_t *model, struct err *e)
+static int read_vocab(struct hf_build *b, const json_t *model, struct json_walk *vocab,
+                      struct err *e)
 {
-	json_t *vocab = json_object_get(model, "vocab"), *id;
-	int fallback = is_true(model, "byte_fallback", 0);
+	int fallback = is_true(model, "byte_fallback", 0), r;
 	const char *piece;
+	char quoted[64];
+	json_t *id;
 	size_t n;
 
-	if (!json_is_object(vocab))
+	if (json_walk_type(vocab) != JSON_OBJECT)
 		return err_set(e, ERR_TROUBLE, "model.vocab: missing, or not an object");
-	json_object_keylen_foreach(vocab, piece, n, id)
-	{
-		char quoted[64];
+	while ((r = json_walk_next(vocab, &piece, &n, &id, e)) > 0) {
+		uint32_t used = b->used;
+		enum hf_type type = fallback && hf_is_byte(piece, n) ? HF_BYTE : HF_NORMAL;
 		if (!json_is_integer(id) || json_integer_value(id) < 0)
 			return err_set(e, ERR_TROUBLE, "model.vocab: '%s' has no id from 0",
 			               err_quote(quoted, sizeof quoted, piece, n));
-		enum hf_type type = fallback && hf_is_byte(piece, n) ? HF_BYTE : HF_NORMAL;
 		if (hf_set(b, (uint64_t)json_integer_value(id), piece, n, type, e))
 			return err_in(e, "model.vocab");
+		if (b->used == used)
+			return err_set(e, ERR_TROUBLE, "model.vocab: '%s' is there twice",
+			               err_quote(quoted, sizeof quoted, piece, n));
 	}
-	return 0;
+	return r ? err_in(e, "model.vocab") : 0;
 }
 
 /* The two sides of a merge, in either spelling. */
@@ -287,19 +291,17 @@ static int read_merge(struct hf_build *b, const json_t *m, size_t i, struct err 
 	return use_merge(b, side, id, i, e);
 }
 
-/* Returns how many there are; -1 with an error. */
-static int64_t read_merges(struct hf_build *b, struct json_walk *merges, struct err *e)
+static int read_merges(struct hf_build *b, struct json_walk *merges, struct err *e)
 {
+	const char *name;
 	json_t *m;
+	size_t n;
 	int r;
 
-	while ((r = json_walk_next(merges, &m, e)) > 0) {
-		r = read_merge(b, m, merges->i - 1, e);
-		json_decref(m);
-		if (r)
-			break;
-	}
-	return r ? err_in(e, "model.merges") : (int64_t)merges->i;
+	while ((r = json_walk_next(merges, &name, &n, &m, e)) > 0)
+		if (read_merge(b, m, json_walk_count(merges) - 1, e))
+			return err_in(e, "model.merges");
+	return r ? err_in(e, "model.merges") : 0;
 }
 
 /* Characters come before all merges in no order; a longer piece that no merge makes is never made
@@ -319,15 +321,13 @@ static void rest_of_scores(struct hf_build *b, size_t n_merges)
 /* The llama kind keeps the order of the merges as scores. */
 static int read_scores(struct hf_build *b, struct json_walk *merges, struct err *e)
 {
-	int64_t n;
-
 	if (hf_use_scores(b, e))
 		return -1;
 	for (uint32_t i = 0; i < b->cap; i++)
 		b->v->scores[i] = 1; /* not yet known */
-	if ((n = read_merges(b, merges, e)) < 0)
+	if (read_merges(b, merges, e))
 		return -1;
-	rest_of_scores(b, (size_t)n);
+	rest_of_scores(b, json_walk_count(merges));
 	return 0;
 }
 
@@ -394,7 +394,10 @@ static void read_template(struct hf_build *b, const json_t *post)
 	b->v->add_eos = n > 1 && template_token(b, json_array_get(single, n - 1), &b->v->eos);
 }
 
-static int read_root(struct hf_build *b, const json_t *root, struct json_walk *merges,
+/* The long lists of a tokenizer.json. */
+enum { VOCAB, MERGES, LISTS };
+
+static int read_root(struct hf_build *b, const json_t *root, struct json_walk list[LISTS],
                      struct err *e)
 {
 	const json_t *model = json_object_get(root, "model");
@@ -406,15 +409,15 @@ static int read_root(struct hf_build *b, const json_t *root, struct json_walk *m
 
 	if (!json_is_object(model))
 		return err_set(e, ERR_TROUBLE, "model: missing, or not an object");
-	if (!json_walk_found(merges) && (!*type || !strcmp(type, "BPE")))
+	if (json_walk_type(&list[MERGES]) != JSON_ARRAY && (!*type || !strcmp(type, "BPE")))
 		return err_set(e, ERR_TROUBLE, "model.merges: missing, or not an array");
 	if (*type && strcmp(type, "BPE"))
 		return err_unsupported(e, "model.type: '%s' is not supported (supported: BPE)",
 		                       err_quote(quoted, sizeof quoted, type, strlen(type)));
 	if (read_steps(json_object_get(root, "pre_tokenizer"), &steps, e) ||
 	    (fallback ? read_fallback : read_bytelevel)(b, root, &steps, e) ||
-	    read_vocab(b, model, e) ||
-	    (fallback ? read_scores(b, merges, e) : read_merges(b, merges, e) < 0))
+	    read_vocab(b, model, &list[VOCAB], e) ||
+	    (fallback ? read_scores : read_merges)(b, &list[MERGES], e))
 		return -1;
 	if (fallback && (id = hf_find(b, unk, strlen(unk))) >= 0) {
 		b->v->unk = id;
@@ -430,15 +433,17 @@ static int read_root(struct hf_build *b, const json_t *root, struct json_walk *m
 
 int hf_read_json(struct hf_build *b, const char *text, size_t n, struct err *e)
 {
-	struct json_walk merges;
-	json_t *root;
-	int r;
+	static const char *const path[LISTS] = {"model.vocab", "model.merges"};
+	struct json_walk list[LISTS];
+	json_t *root = NULL;
+	int r = json_walk_parse(list, path, LISTS, text, n, &root, e);
 
-	if (json_walk_parse(&merges, text, n, "model.merges", &root, e))
-		return -1;
-	r = json_is_object(root)
-	        ? read_root(b, root, &merges, e)
-	        : err_set(e, ERR_TROUBLE, "%s, expected an object", json_kind(root));
+	if (!r)
+		r = json_is_object(root)
+		        ? read_root(b, root, list, e)
+		        : err_set(e, ERR_TROUBLE, "%s, expected an object", json_kind(root));
+	for (int k = 0; k < LISTS; k++)
+		json_walk_end(&list[k]);
 	json_decref(root);
 	return r;
 }

@@ -67,7 +67,7 @@ static const char *member(const char *p, const char *end, const char *key, size_
 	return NULL;
 }
 
-/* The array at path, from bracket to bracket; 0 when there is none to be seen. */
+/* The array or object at path, from bracket to bracket; 0 when there is none to be seen. */
 static int find(const char *text, size_t n, const char *path, const char **from, const char **to)
 {
 	const char *end = text + n, *p = skip_space(text, end);
@@ -77,28 +77,35 @@ static int find(const char *text, size_t n, const char *path, const char **from,
 		p = member(p, end, path, len);
 		path += len + (path[len] == '.');
 	}
-	if (!p || p == end || *p != '[' || !(*to = skip_value(p, end)))
+	if (!p || p == end || (*p != '[' && *p != '{') || !(*to = skip_value(p, end)))
 		return 0;
 	*from = p;
 	return 1;
 }
 
-/* The text with "null" in place of the array, for the JSON library to read. */
+/* Pieces of text that the JSON library reads as one. */
+#define PIECES (2 * JSON_WALK_MAX + 1)
 struct feed {
 	struct {
 		const char *p;
 		size_t n;
-	} piece[3];
-	int i;
+	} piece[PIECES];
+	int n, i;
 };
+
+static void feed_add(struct feed *f, const char *p, size_t n)
+{
+	f->piece[f->n].p = p;
+	f->piece[f->n++].n = n;
+}
 
 static size_t feed(void *buf, size_t cap, void *arg)
 {
 	struct feed *f = arg;
 
-	while (f->i < 3 && !f->piece[f->i].n)
+	while (f->i < f->n && !f->piece[f->i].n)
 		f->i++;
-	if (f->i == 3)
+	if (f->i == f->n)
 		return 0;
 	size_t n = f->piece[f->i].n < cap ? f->piece[f->i].n : cap;
 	memcpy(buf, f->piece[f->i].p, n);
@@ -107,71 +114,163 @@ static size_t feed(void *buf, size_t cap, void *arg)
 	return n;
 }
 
-static int refuse(const json_error_t *error, struct err *e)
+static int load(struct feed *f, json_t **out, struct err *e)
 {
+	json_error_t error;
 	char what[120];
 
-	return err_set(e, ERR_TROUBLE, "not JSON: line %d column %d: %s", error->line,
-	               error->column,
-	               err_quote(what, sizeof what, error->text, strlen(error->text)));
+	if ((*out = json_load_callback(feed, f, FLAGS, &error)))
+		return 0;
+	return err_set(e, ERR_TROUBLE, "not JSON: line %d column %d: %s", error.line, error.column,
+	               err_quote(what, sizeof what, error.text, strlen(error.text)));
 }
 
-int json_walk_parse(struct json_walk *w, const char *text, size_t n, const char *path,
-                    json_t **root, struct err *e)
+/* The walk whose place comes first behind p; NULL: none does. */
+static const struct json_walk *next_place(const struct json_walk *w, size_t n_walks, const char *p)
 {
-	const char *from, *to;
-	json_error_t error;
+	const struct json_walk *first = NULL;
 
-	memset(w, 0, sizeof *w);
-	if (!find(text, n, path, &from, &to)) {
-		if (json_parse(text, n, root, e))
-			return -1;
-		w->list = json_at(*root, path);
-		return 0;
+	for (size_t k = 0; k < n_walks; k++)
+		if (w[k].at && w[k].at > p && (!first || w[k].at < first->at))
+			first = &w[k];
+	return first;
+}
+
+int json_walk_parse(struct json_walk *w, const char *const *path, size_t n_walks, const char *text,
+                    size_t n, json_t **root, struct err *e)
+{
+	const struct json_walk *place;
+	const char *from, *to, *p = text;
+	struct feed f = {0};
+
+	memset(w, 0, n_walks * sizeof *w);
+	for (size_t k = 0; k < n_walks; k++)
+		if (find(text, n, path[k], &from, &to)) {
+			w[k].open = *from;
+			w[k].at = from + 1;
+			w[k].end = to;
+		}
+	for (; (place = next_place(w, n_walks, p)); p = place->end) {
+		feed_add(&f, p, (size_t)(place->at - 1 - p));
+		feed_add(&f, "null", 4);
 	}
-	struct feed f = {
-	    {{text, (size_t)(from - text)}, {"null", 4}, {to, (size_t)(text + n - to)}}, 0};
-	if (!(*root = json_load_callback(feed, &f, FLAGS, &error)))
-		return refuse(&error, e);
-	w->at = from + 1;
-	w->end = to;
+	feed_add(&f, p, (size_t)(text + n - p));
+	if (load(&f, root, e))
+		return -1;
+	for (size_t k = 0; k < n_walks; k++)
+		if (!w[k].at) {
+			w[k].list = json_at(*root, path[k]);
+			w[k].iter = json_object_iter((json_t *)(uintptr_t)w[k].list);
+		}
 	return 0;
 }
 
-int json_walk_found(const struct json_walk *w)
+void json_walk_end(struct json_walk *w)
 {
-	return w->at || json_is_array(w->list);
+	json_decref(w->own);
+	memset(w, 0, sizeof *w);
 }
 
-static int next_of_list(struct json_walk *w, json_t **element)
+json_type json_walk_type(const struct json_walk *w)
 {
-	if (w->i >= json_array_size(w->list))
+	if (w->end)
+		return w->open == '[' ? JSON_ARRAY : JSON_OBJECT;
+	return json_is_array(w->list)    ? JSON_ARRAY
+	       : json_is_object(w->list) ? JSON_OBJECT
+	                                 : JSON_NULL;
+}
+
+size_t json_walk_count(const struct json_walk *w)
+{
+	return w->n + w->i;
+}
+
+/* Behind the element that begins at p: in an object a name, a colon and a value. */
+static const char *skip_element(const char *p, const char *end, int in_object)
+{
+	if (in_object && p < end && *p == '"') {
+		if (!(p = skip_string(p, end)))
+			return NULL;
+		p = skip_space(p, end);
+		p = skip_space(p + (p < end && *p == ':'), end);
+	}
+	return skip_value(p, end);
+}
+
+/* Elements that are parsed at once. */
+#define BATCH 256
+
+/* The next elements in the text, as a list of their own: 1, 0 when there are none. */
+static int next_batch(struct json_walk *w, struct err *e)
+{
+	const char *open = w->open == '[' ? "[" : "{", *close = w->open == '[' ? "]" : "}";
+	const char *p = skip_space(w->at, w->end), *from, *to;
+	struct feed f = {0};
+
+	w->n += w->i;
+	w->i = 0;
+	json_decref(w->own);
+	w->own = NULL;
+	w->list = NULL;
+	if (p + 1 == w->end && *p == *close)
 		return 0;
-	*element = json_incref(json_array_get(w->list, w->i++));
+	if (w->n && *p++ != ',')
+		return err_set(e, ERR_TROUBLE, "not JSON: element %zu: ',' expected", w->n);
+	from = p;
+	for (int k = 0;; p++) {
+		to = skip_element(skip_space(p, w->end), w->end, w->open == '{');
+		if (!to)
+			return err_set(e, ERR_TROUBLE, "not JSON: element %zu has no end",
+			               w->n + (size_t)k);
+		p = skip_space(to, w->end);
+		if (*p != ',' || ++k == BATCH)
+			break;
+	}
+	w->at = to;
+	feed_add(&f, open, 1);
+	feed_add(&f, from, (size_t)(to - from));
+	feed_add(&f, close, 1);
+	if (load(&f, &w->own, e))
+		return err_in(e, "behind element %zu", w->n);
+	w->list = w->own;
+	w->iter = json_object_iter(w->own);
+	if (!json_array_size(w->own) && !json_object_size(w->own))
+		return err_set(e, ERR_TROUBLE, "not JSON: element %zu is missing", w->n);
 	return 1;
 }
 
-int json_walk_next(struct json_walk *w, json_t **element, struct err *e)
+/* The next of the elements at hand. */
+static int next_of_list(struct json_walk *w, const char **name, size_t *name_n, json_t **element)
 {
-	json_error_t error;
-	int comma;
+	json_t *list = (json_t *)(uintptr_t)w->list;
 
-	if (!w->at)
-		return next_of_list(w, element);
-	w->at = skip_space(w->at, w->end);
-	comma = w->at < w->end && *w->at == ',';
-	if (w->at + 1 == w->end && *w->at == ']')
-		return 0;
-	if (comma != (w->i > 0))
-		return err_set(e, ERR_TROUBLE, "not JSON: element %zu: ',' expected", w->i);
-	w->at += comma;
-	*element = json_loadb(w->at, (size_t)(w->end - w->at),
-	                      FLAGS | JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK, &error);
-	if (!*element) {
-		refuse(&error, e);
-		return err_in(e, "element %zu", w->i);
+	if (json_is_object(list)) {
+		if (!w->iter)
+			return 0;
+		*name = json_object_iter_key(w->iter);
+		*name_n = json_object_iter_key_len(w->iter);
+		*element = json_object_iter_value(w->iter);
+		w->iter = json_object_iter_next(list, w->iter);
+	} else {
+		if (w->i >= json_array_size(list))
+			return 0;
+		*element = json_array_get(list, w->i);
 	}
-	w->at += error.position;
 	w->i++;
 	return 1;
+}
+
+int json_walk_next(struct json_walk *w, const char **name, size_t *name_n, json_t **element,
+                   struct err *e)
+{
+	int r;
+
+	*name = NULL;
+	*name_n = 0;
+	if (next_of_list(w, name, name_n, element))
+		return 1;
+	if (!w->end)
+		return 0;
+	r = next_batch(w, e);
+	return r > 0 ? next_of_list(w, name, name_n, element) : r;
 }

@@ -7,27 +7,51 @@
 #include "json_walk.h"
 #include "unit.h"
 
-/* Parses text both ways; the array that was walked is put back into its place. */
+/* Puts what a walk gives back into its place in root: 0, or -1 with an error. */
+static int put_back(struct json_walk *w, json_t *root, const char *key, struct err *e)
+{
+	json_t *m = json_object_get(root, "m"), *one;
+	int array = json_walk_type(w) == JSON_ARRAY, r;
+	json_t *list = array ? json_array() : json_object();
+	const char *name;
+	size_t n;
+
+	while ((r = json_walk_next(w, &name, &n, &one, e)) > 0) {
+		CHECK_INT(name != NULL, !array);
+		if (array)
+			json_array_append(list, one);
+		else if (json_object_getn(list, name, n))
+			r = err_set(e, ERR_TROUBLE, "twice"); /* what callers must look for */
+		else
+			json_object_setn(list, name, n, one);
+		if (r < 0)
+			break;
+	}
+	if (!r && json_walk_type(w) != JSON_NULL && json_is_null(json_object_get(m, key)))
+		json_object_set(m, key, list);
+	json_decref(list);
+	return r;
+}
+
+/* Parses text both ways; what was walked is put back into its place. */
 static void compare(const char *text, size_t n)
 {
-	json_t *whole = NULL, *root = NULL, *one, *list = json_array();
-	struct json_walk w;
+	static const char *const path[] = {"m.l", "m.o"};
+	json_t *whole = NULL, *root = NULL;
+	struct json_walk w[2];
 	struct err e = {0}, f = {0};
-	int bad = json_parse(text, n, &whole, &f), r = -1;
+	int bad = json_parse(text, n, &whole, &f),
+	    r = json_walk_parse(w, path, 2, text, n, &root, &e);
 
-	if (!json_walk_parse(&w, text, n, "m.l", &root, &e)) {
-		while ((r = json_walk_next(&w, &one, &e)) > 0)
-			json_array_append_new(list, one);
-		if (!r && json_walk_found(&w) &&
-		    json_is_null(json_object_get(json_object_get(root, "m"), "l")))
-			json_object_set(json_object_get(root, "m"), "l", list);
-	}
+	if (!r)
+		r = put_back(&w[0], root, "l", &e) || put_back(&w[1], root, "o", &e) ? -1 : 0;
 	CHECK_INT(r, bad ? -1 : 0);
 	CHECK(bad || json_equal(root, whole));
 	CHECK_INT(e.status, bad ? ERR_TROUBLE : ERR_OK);
 	if (unit_bad)
 		printf("# of: %.*s: %s / %s\n", (int)n, text, e.text, f.text);
-	json_decref(list);
+	json_walk_end(&w[0]);
+	json_walk_end(&w[1]);
 	json_decref(root);
 	json_decref(whole);
 }
@@ -51,7 +75,21 @@ static void texts_of_all_kinds(void)
 	    "x",
 	    "{\"\\u006d\":{\"l\":[1,2]}}",
 	    "{\"m\":{\"\\u006c\":[1,2]}}",
+	    "{\"m\":{\"o\":{\"a\":1,\"b\" : [2,{\"]\":3}] , \"c\":{}},\"l\":[1,{\"o\":{}}]}}",
+	    "{\"m\":{\"l\":[1,2],\"o\":{}}}",
+	    "{\"m\":{\"o\":[1],\"l\":{\"a\":1}}}",
+	    "{\"m\":{\"\\u006f\":{\"a\":1}}}",
+	    "{\"m\":{\"o\":{\"\\u0061\\\"\":1}}}",
 	    /* broken ones */
+	    "{\"m\":{\"o\":{\"a\":1,}}}",
+	    "{\"m\":{\"o\":{,\"a\":1}}}",
+	    "{\"m\":{\"o\":{\"a\" 1}}}",
+	    "{\"m\":{\"o\":{\"a\":}}}",
+	    "{\"m\":{\"o\":{\"a\"}}}",
+	    "{\"m\":{\"o\":{1:2}}}",
+	    "{\"m\":{\"o\":{\"a\":1 \"b\":2}}}",
+	    "{\"m\":{\"o\":{\"a\":1,\"a\":1}}}",
+	    "{\"m\":{\"o\":{\"a\":1],\"l\":[]}}",
 	    "{\"m\":{\"l\":[1,]}}",
 	    "{\"m\":{\"l\":[,1]}}",
 	    "{\"m\":{\"l\":[1 2]}}",
@@ -80,8 +118,8 @@ static void texts_of_all_kinds(void)
 /* Random edits of a good text, most of which break it. */
 static void texts_with_faults(void)
 {
-	static const char good[] =
-	    "{\"a\":[1,\"]\"],\"m\":{\"k\":{\"l\":[0]},\"l\":[\"a\",[\"c\"],{\"x\":[]}]},\"z\":2}";
+	static const char good[] = "{\"a\":[1,\"]\"],\"m\":{\"o\":{\"l\":[0],\"b\":{}},\"l\":["
+	                           "\"a\",[\"c\"],{\"x\":[]}]},\"z\":2}";
 	static const char put[] = "{}[],:\"\\ a1m\n";
 	char text[sizeof good];
 	int rounds = getenv("VALGRIND") ? 2000 : 200000;
@@ -113,10 +151,36 @@ static void deep_texts(void)
 	free(text);
 }
 
+/* More elements than are parsed at once; a fault in each place. */
+static void long_lists(void)
+{
+	enum { N = 1000 };
+	static char text[60 * N];
+	size_t n = (size_t)sprintf(text, "{\"m\":{\"l\":[");
+
+	for (int i = 0; i < N; i++)
+		n += (size_t)sprintf(text + n, "%s[%d,\"x\"]", i ? " ,\n" : "", i);
+	n += (size_t)sprintf(text + n, "],\"o\":{");
+	for (int i = 0; i < N; i++)
+		n += (size_t)sprintf(text + n, "%s\"k%d\" : %d", i ? "\t, " : "", i, i);
+	n += (size_t)sprintf(text + n, " } } }");
+	compare(text, n);
+	for (size_t i = 0; i < n && !unit_bad; i += 97) {
+		char was = text[i];
+		text[i] = ',';
+		compare(text, n);
+		text[i] = ']';
+		compare(text, n);
+		text[i] = was;
+		compare(text, i);
+	}
+}
+
 int main(void)
 {
 	RUN(texts_of_all_kinds);
 	RUN(texts_with_faults);
+	RUN(long_lists);
 	RUN(deep_texts);
 	return unit_end();
 }
