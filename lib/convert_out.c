@@ -138,6 +138,18 @@ static char *parent(const char *path, struct err *e)
 	return mem_strndup(MEM_IO, path, slash == path ? 1 : (size_t)(slash - path), e);
 }
 
+/* Bytes on the disk that an earlier run's partial files hold already. */
+static uint64_t bytes_there(const struct convert *c)
+{
+	uint64_t n = 0;
+	struct stat st;
+
+	for (unsigned f = 0; f < c->n_files; f++)
+		if (!stat(c->files[f].part, &st))
+			n += (uint64_t)st.st_blocks * 512;
+	return n;
+}
+
 /* Free bytes, and whether files can be made there; /dev/null and its like pass for plans. */
 static int check_space(struct convert *c, struct err *e)
 {
@@ -154,10 +166,10 @@ static int check_space(struct convert *c, struct err *e)
 		r = err_sys(e, "%s: cannot create files", dir);
 	else
 		c->space = (uint64_t)v.f_bavail * v.f_frsize;
-	/* What a partial output holds already need not be free. */
-	if (!r && !c->o->resume && c->bytes > c->space)
+	uint64_t there = bytes_there(c), more = c->bytes > there ? c->bytes - there : 0;
+	if (!r && more > c->space)
 		r = err_set(e, ERR_TROUBLE, "%s: %s are needed, %s are free", dir,
-		            fmt_size(need, c->bytes), fmt_size(have, c->space));
+		            fmt_size(need, more), fmt_size(have, c->space));
 	mem_free(dir);
 	return r;
 }
