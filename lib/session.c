@@ -148,12 +148,13 @@ static int open_parts(struct session *s, const struct gguf *g, const struct sess
 {
 	struct weights_options wo = {s->o.load, o->i2s_group ? o->i2s_group : 32, o->check};
 
-	if (check_cache_types(s, e) || take_regions(s, e))
+	if (check_cache_types(s, e) || take_regions(s, e) ||
+	    threads_start(&s->pool, s->o.threads, e))
 		return -1;
-	if (weights_load(&s->w, g, &wo, s->f.kern, &s->arena[PLAN_WEIGHTS_COPIED], e))
+	if (weights_load(&s->w, g, &wo, s->f.kern, &s->arena[PLAN_WEIGHTS_COPIED], s->pool, e))
 		return -1;
 	s->length = mem_calloc(MEM_KV, s->o.sequences, sizeof *s->length, e);
-	if (!s->length || threads_start(&s->pool, s->o.threads, e))
+	if (!s->length)
 		return -1;
 	s->taken.region[PLAN_STACKS].bytes = (uint64_t)(threads_count(s->pool) - 1) * THREADS_STACK;
 	s->f.arch = &s->arch;

@@ -1,6 +1,7 @@
 #include "weights.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -396,7 +397,7 @@ static int load_matrix(struct weight *w, const struct gguf *g, const struct weig
                        const struct kernels *kern, struct arena *copies, struct err *e)
 {
 	const struct gguf_tensor *t = w->t;
-	const uint8_t *data = source(t, e), *codes = data;
+	const uint8_t *data = source(t, e);
 	uint64_t cols = t->cols, row = dtype_row_bytes(t->type, cols);
 	float tail = 1;
 
@@ -410,7 +411,6 @@ static int load_matrix(struct weight *w, const struct gguf *g, const struct weig
 			repack_i2s(p, data, t, o->i2s_group);
 		} else {
 			copy_out(g, t, p);
-			codes = p;
 		}
 		if (g->parts[t->part].swapped)
 			swap_payload(p, t);
@@ -423,11 +423,6 @@ static int load_matrix(struct weight *w, const struct gguf *g, const struct weig
 		return -1;
 	if (w->scale && load_scale(g, w->scale, kern, &w->mat.scale, e))
 		return -1;
-	if (o->check && t->type == DTYPE_I2_S && has_code3(codes, t->rows * t->cols / 4)) {
-		err_set(e, ERR_TROUBLE,
-		        "holds the code 3, which no I2_S weight has: the file is corrupt");
-		return tensor_err(t, e);
-	}
 	return 0;
 }
 
@@ -482,6 +477,73 @@ static int load_layer(struct weights_layer *l, const struct gguf *g,
 	return 0;
 }
 
+#define LAYER_MATRICES 7
+
+static long matrices(const struct weights *w)
+{
+	return LAYER_MATRICES * (long)w->n_layer + 2;
+}
+
+/* In the order of loading: the embedding table, those of the layers, the head. */
+static const struct weight *matrix_at(const struct weights *w, long m)
+{
+	if (m == 0)
+		return &w->embd;
+	if (m == matrices(w) - 1)
+		return &w->output;
+	const struct weights_layer *l = &w->layer[(m - 1) / LAYER_MATRICES];
+	const struct weight *part[LAYER_MATRICES] = {&l->q,    &l->k,  &l->v,   &l->o,
+	                                             &l->gate, &l->up, &l->down};
+	return part[(m - 1) % LAYER_MATRICES];
+}
+
+struct code_check {
+	const struct weights *w;
+	struct threads *pool;
+	long first_bad; /* the lowest number of a matrix with a code 3; LONG_MAX: none */
+};
+
+static void check_codes_part(void *arg, int i, int count)
+{
+	struct code_check *c = arg;
+	long m;
+
+	(void)i;
+	(void)count;
+	while ((m = threads_claim(c->pool, matrices(c->w))) >= 0) {
+		const struct kernel_mat *mat = &matrix_at(c->w, m)->mat;
+		long old = __atomic_load_n(&c->first_bad, __ATOMIC_RELAXED);
+
+		if (mat->type != DTYPE_I2_S || !has_code3(mat->data, mat->rows * mat->row_bytes))
+			continue;
+		while (m < old && !__atomic_compare_exchange_n(&c->first_bad, &old, m, 0,
+		                                               __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			;
+	}
+}
+
+/* Reads every I2_S matrix once, by all threads, which also brings its pages in. */
+static int check_codes(const struct weights *w, struct threads *pool, struct err *e)
+{
+	struct code_check c = {w, pool, LONG_MAX};
+
+	threads_run(pool, check_codes_part, &c);
+	if (c.first_bad == LONG_MAX)
+		return 0;
+	err_set(e, ERR_TROUBLE, "holds the code 3, which no I2_S weight has: the file is corrupt");
+	return tensor_err(matrix_at(w, c.first_bad)->t, e);
+}
+
+/* Asks for pages of 2 MiB where the file is read from now on: a model is then mapped with some
+ * hundred faults, not some ten thousand.  A wish: systems without them refuse. */
+static void want_large_pages(const struct gguf *g)
+{
+	for (unsigned i = 0; i < g->n_parts; i++)
+		if (g->parts[i].map.open)
+			madvise((void *)(uintptr_t)g->parts[i].map.data, g->parts[i].map.size,
+			        MADV_HUGEPAGE);
+}
+
 static int lock_parts(const struct gguf *g, struct err *e)
 {
 	for (unsigned i = 0; i < g->n_parts; i++)
@@ -504,12 +566,15 @@ static void let_go(const struct gguf *g)
 }
 
 int weights_load(struct weights *w, const struct gguf *g, const struct weights_options *options,
-                 const struct kernels *kern, struct arena *copies, struct err *e)
+                 const struct kernels *kern, struct arena *copies, struct threads *pool,
+                 struct err *e)
 {
 	struct weights_options settled = *options, *o = &settled;
 
 	if (marked_packing(o, g, e))
 		return -1;
+	if (w->mapped)
+		want_large_pages(g);
 	if (load_matrix(&w->embd, g, o, kern, copies, e) ||
 	    load_vector(&w->output_norm, g, kern, copies, e) ||
 	    load_vector(&w->rope_freqs, g, kern, copies, e))
@@ -520,6 +585,8 @@ int weights_load(struct weights *w, const struct gguf *g, const struct weights_o
 	if (w->output.t == w->embd.t)
 		w->output = w->embd;
 	else if (load_matrix(&w->output, g, o, kern, copies, e))
+		return -1;
+	if (o->check && check_codes(w, pool, e))
 		return -1;
 	if (!w->mapped)
 		let_go(g);

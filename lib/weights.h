@@ -8,6 +8,7 @@
 #include "arch.h"
 #include "arena.h"
 #include "kernels.h"
+#include "threads.h"
 
 enum weights_load {
 	WEIGHTS_MMAP,   /* used where the file is mapped */
@@ -63,10 +64,12 @@ struct weights_options {
 int weights_find(struct weights *w, const struct arch *a, const struct gguf *g,
                  const struct weights_options *o, struct err *e);
 
-/* Fills in the data pointers, copying into the arena (w->copied bytes) what must be.
+/* Fills in the data pointers, copying into the arena (w->copied bytes) what must be; the threads of
+ * pool look for codes 3 together.
  * Errors: tensor data missing (status 3), a scale that is not finite, a code 3 (status 2). */
 int weights_load(struct weights *w, const struct gguf *g, const struct weights_options *o,
-                 const struct kernels *kern, struct arena *copies, struct err *e);
+                 const struct kernels *kern, struct arena *copies, struct threads *pool,
+                 struct err *e);
 
 void weights_close(struct weights *w); /* a zeroed one is allowed */
 

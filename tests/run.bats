@@ -336,6 +336,17 @@ refuses() {
 	cp $model "$tmp/m.gguf"
 	printf '\xff' | dd of="$tmp/m.gguf" bs=1 seek="$at" conv=notrunc status=none
 	refuses 2 "bitnet-run: $tmp/m.gguf: tensor blk.0.attn_q.weight: holds the code 3*" bitnet-run -q -m "$tmp/m.gguf" -p a
+	# the first of several is named, whichever thread finds what
+	last=$(bitnet-convert -n --json $model -o "$tmp/x.gguf" |
+		jq '[.tensors[] | select(.name | endswith("ffn_down.weight")).offset] | max')
+	printf '\xff' | dd of="$tmp/m.gguf" bs=1 seek="$last" conv=notrunc status=none
+	for t in 1 2 3 5; do
+		refuses 2 "bitnet-run: $tmp/m.gguf: tensor blk.0.attn_q.weight: holds the code 3*" bitnet-run -t $t -m "$tmp/m.gguf" -p a
+	done
+	cp $model "$tmp/m.gguf"
+	printf '\xff' | dd of="$tmp/m.gguf" bs=1 seek="$last" conv=notrunc status=none
+	refuses 2 "bitnet-run: $tmp/m.gguf: tensor blk.*.ffn_down.weight: holds the code 3*" bitnet-run -m "$tmp/m.gguf" -p a
+	bitnet-run -q -m "$tmp/m.gguf" --no-check -p a -n 1 >"$tmp/out"
 	cp $model "$tmp/m.gguf"
 	printf '\0\0\xc0\x7f' | dd of="$tmp/m.gguf" bs=1 seek=$((at + 256 * 256 / 4)) conv=notrunc status=none
 	refuses 2 "bitnet-run: $tmp/m.gguf: tensor blk.0.attn_q.weight: I2_S scale is nan*" bitnet-run -q -m "$tmp/m.gguf" -p a
