@@ -165,7 +165,7 @@ check-arm: all
 	@scripts/arm-tests "$(BUILD)"
 
 bench: all
-	$(BUILD)/bitnet-bench --shape 2b-4t
+	$(BUILD)/bitnet-bench --shape 2b-4t --head full,screened -d 0,4096
 
 # What an allocation costs, beside glibc and the allocators of scripts/packages bench.
 bench-memory: $(BUILD)/tests/bench_memory $(BUILD)/tests/bench_traces $(BUILD)/tests/bench_upkeep

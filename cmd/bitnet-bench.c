@@ -1,10 +1,9 @@
 /*
  * bitnet-bench: how fast a model runs here, and how far that is from what the machine allows.
  */
+#include <locale.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "bench.h"
 #include "bench_model.h"
@@ -14,18 +13,27 @@
 #include "plan_opt.h"
 #include "threads.h"
 
+struct types {
+	enum dtype v[BENCH_LIST];
+	size_t n;
+};
+
 static struct {
 	struct bench_options run;
 	const char *model, *shape, *vs, *ours;
-	enum dtype type, head, kv[2];
+	struct types types, heads; /* of a shape */
+	enum dtype kv[2];
 	int64_t decode, repeat;
 	int json, csv, markdown;
-} o = {.type = DTYPE_I2_S,
-       .head = DTYPE_F16,
+} o = {.types = {{DTYPE_I2_S}, 1},
+       .heads = {{DTYPE_F16}, 1},
        .kv = {DTYPE_F16, DTYPE_F16},
        .decode = 32,
        .repeat = 5,
-       .run = {.prompts = {{128, 512}, 2}, .ubatches = {{512}, 1}, .depths = {{0}, 1}}};
+       .run = {.prompts = {{128, 512}, 2},
+               .ubatches = {{512}, 1},
+               .depths = {{0}, 1},
+               .heads = BENCH_FULL}};
 
 static int set_from_one(void *to, const char *value, struct err *e)
 {
@@ -37,24 +45,61 @@ static int set_from_zero(void *to, const char *value, struct err *e)
 	return bench_list_parse(to, value, 0, e);
 }
 
-static int set_type(void *to, const char *value, struct err *e)
+/* The next word of a list that is separated by commas; NULL behind the last. */
+static const char *next_word(const char *list, char *word, size_t size)
 {
-	*(enum dtype *)to = dtype_find(value);
-	return *(enum dtype *)to ? 0 : err_set(e, ERR_TROUBLE, "'%s' is not a tensor type", value);
+	size_t n = strcspn(list, ",");
+
+	snprintf(word, size, "%.*s", (int)n, list);
+	return list[n] ? list + n + 1 : NULL;
+}
+
+static int set_types(void *to, const char *value, struct err *e)
+{
+	struct types *t = to;
+	char word[32];
+
+	for (t->n = 0; value; t->n++) {
+		value = next_word(value, word, sizeof word);
+		if (t->n == BENCH_LIST)
+			return err_set(e, ERR_TROUBLE, "more than %d types", BENCH_LIST);
+		t->v[t->n] = dtype_find(word);
+		if (!t->v[t->n])
+			return err_set(e, ERR_TROUBLE, "'%s' is not a tensor type", word);
+	}
+	return 0;
+}
+
+static int set_head(void *to, const char *value, struct err *e)
+{
+	char word[32];
+	int *heads = to;
+
+	for (*heads = 0; value;) {
+		value = next_word(value, word, sizeof word);
+		int head = !strcmp(word, "full")       ? BENCH_FULL
+		           : !strcmp(word, "screened") ? BENCH_SCREENED
+		                                       : 0;
+		if (!head)
+			return err_set(e, ERR_TROUBLE, "'%s' is neither full nor screened", word);
+		*heads |= head;
+	}
+	return 0;
 }
 
 static const struct opt options[] = {
     {OPT_HEAD, .help = "What is measured"},
     {OPT_STRING, 'm', "model", &o.model, "FILE",
-     "GGUF file; without it and --shape, the small model that comes with the toolkit"},
+     "GGUF file, of which the header is enough: missing weights are made at random; without it and "
+     "--shape, the small model that comes with the toolkit"},
     {OPT_STRING, 0, "shape", &o.shape, "SHAPE",
      "random weights made in memory: width,layers,ffn,heads,kv-heads,vocabulary, or the name "
      "2b-4t, "
      "3b, large or tiny"},
-    {OPT_CALL, 0, "type", &o.type, "TYPE", "of the matrices of --shape (default I2_S)",
-     .call = set_type},
-    {OPT_CALL, 0, "head-type", &o.head, "TYPE", "of its embedding table and head (default F16)",
-     .call = set_type},
+    {OPT_CALL, 0, "type", &o.types, "LIST", "types of the matrices of --shape (default I2_S)",
+     .call = set_types},
+    {OPT_CALL, 0, "head-type", &o.heads, "LIST",
+     "types of its embedding table and head (default F16)", .call = set_types},
     {OPT_CALL, 't', "threads", &o.run.threads, "LIST",
      "numbers of threads (default: 1 and the cores that this process may use)",
      .call = set_from_one},
@@ -70,14 +115,15 @@ static const struct opt options[] = {
      .call = plan_opt_kv_type},
     {OPT_INT, 'r', "repeat", &o.repeat, "N", "runs of each figure (default 5)", .min = 1,
      .max = 101},
-    {OPT_FLAG, 0, "screened", &o.run.screen, NULL,
-     "decode greedily with the screened output head (see bitnet-run(1), --head)"},
+    {OPT_CALL, 0, "head", &o.run.heads, "LIST",
+     "decode with the output head full (the default) or screened (see bitnet-run(1)), or both",
+     .call = set_head},
     {OPT_STRING, 0, "kernel", &o.run.kernel, "NAME", "use this kernel set"},
     {OPT_FLAG, 0, "pin", &o.run.pin, NULL, "bind the threads of the ceilings to cores"},
 
     {OPT_HEAD, .help = "Another program"},
     {OPT_STRING, 0, "vs", &o.vs, "COMMAND",
-     "run COMMAND and --ours in turns and print their times and ratios"},
+     "run --ours and COMMAND in turns and print their times and ratios"},
     {OPT_STRING, 0, "ours", &o.ours, "COMMAND", "what --vs is compared with"},
 
     {OPT_HEAD, .help = "Output"},
@@ -98,32 +144,14 @@ static const struct opt_program program = {
     .options = options,
 };
 
-static enum bench_style style(void)
-{
-	return o.markdown ? BENCH_MARKDOWN : o.csv ? BENCH_CSV : BENCH_TABLE;
-}
-
 static int print_row(void *arg, const struct bench_row *r, struct err *e)
 {
-	json_t *j;
+	return bench_print_row(arg, r, e);
+}
 
-	int *rows = arg;
-
-	if (!o.json) {
-		if (!(*rows)++)
-			bench_print_head(stdout, style());
-		bench_print_row(stdout, style(), r);
-	} else {
-		j = bench_json(r);
-		if (!j || json_dumpf(j, stdout, JSON_COMPACT) || putchar('\n') == EOF) {
-			json_decref(j);
-			return err_set(e, ERR_TROUBLE, "cannot write JSON");
-		}
-		json_decref(j);
-	}
-	if (fflush(stdout))
-		return err_sys(e, "standard output");
-	return 0;
+static int print_pair(void *arg, const struct bench_pair *p, struct err *e)
+{
+	return bench_print_pair(arg, p, e);
 }
 
 /* Lists that were left open; a prompt of 0 tokens is none. */
@@ -145,27 +173,80 @@ static void settle(void)
 	o.run.v_type = o.kv[1];
 }
 
-static int measure(struct err *e)
+/* A model of each pair of types. */
+static int measure_shapes(struct bench_print *p, struct err *e)
 {
-	struct bench_shape shape = {.type = o.type, .head = o.head};
-	char made[64], path[4096];
-	int fd = -1, rows = 0;
+	struct bench_shape shape;
+	struct bench_model m;
+
+	if (bench_shape_parse(&shape, o.shape, e))
+		return -1;
+	for (size_t i = 0; i < o.types.n; i++)
+		for (size_t k = 0; k < o.heads.n; k++) {
+			shape.type = o.types.v[i];
+			shape.head = o.heads.v[k];
+			if (bench_model_make(&m, &shape, e))
+				return -1;
+			int failed = bench_run(&o.run, &m.gguf, print_row, p, e);
+			bench_model_close(&m);
+			if (failed)
+				return -1;
+		}
+	return 0;
+}
+
+/* Whether the file ends behind its header: it describes a model. */
+static int is_description(const struct gguf *g)
+{
+	uint64_t bytes = 0;
+
+	for (uint64_t i = 0; i < g->n_tensors; i++)
+		bytes += g->tensors[i].bytes;
+	return bytes && g->data_missing >= bytes;
+}
+
+/* A file, or one like it when it holds no weights. */
+static int measure_file(const char *path, struct bench_print *p, struct err *e)
+{
+	struct bench_model m = {0};
+	struct gguf g;
+
+	if (gguf_open(&g, path, GGUF_HEADER_ONLY, e))
+		return -1;
+	int described = is_description(&g);
+	if (!described) {
+		/* what is cut in its middle is an error */
+		gguf_close(&g);
+		if (gguf_open(&g, path, 0, e))
+			return -1;
+	}
+	int failed = described && bench_model_fill(&m, &g, e);
+	if (!failed)
+		failed = bench_run(&o.run, described ? &m.gguf : &g, print_row, p, e);
+	bench_model_close(&m);
+	gguf_close(&g);
+	return failed ? -1 : 0;
+}
+
+static int measure(struct bench_print *p, struct err *e)
+{
+	char path[4096];
 
 	settle();
-	o.run.model = o.model;
-	if (o.shape) {
-		if (bench_shape_parse(&shape, o.shape, e) || bench_model_make(&shape, &fd, made, e))
-			return -1;
-		o.run.model = made;
-	} else if (!o.model) {
-		if (model_path(path, sizeof path, e))
-			return -1;
-		o.run.model = path;
-	}
-	int failed = bench_run(&o.run, print_row, &rows, e);
-	if (fd >= 0)
-		close(fd);
-	return failed && o.model ? err_in(e, "%s", o.model) : failed;
+	if (o.shape)
+		return measure_shapes(p, e);
+	if (o.model)
+		return measure_file(o.model, p, e) ? err_in(e, "%s", o.model) : 0;
+	return model_path(path, sizeof path, e) || measure_file(path, p, e) ? -1 : 0;
+}
+
+static int compare(struct bench_print *p, struct err *e)
+{
+	struct bench_row sum;
+
+	if (bench_versus(o.ours, o.vs, (unsigned)o.repeat, &sum, print_pair, p, e))
+		return -1;
+	return bench_print_sum(p, &sum, e);
 }
 
 static int check(int operands, struct err *e)
@@ -176,12 +257,16 @@ static int check(int operands, struct err *e)
 		return err_set(e, ERR_TROUBLE, "--model and --shape exclude each other");
 	if (!o.vs != !o.ours)
 		return err_set(e, ERR_TROUBLE, "--vs and --ours need each other");
+	if (o.json + o.csv + o.markdown > 1)
+		return err_set(e, ERR_TROUBLE, "give one of --json, --csv and --markdown");
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
 	struct err e = {0};
+	struct bench_print print = {.out = stdout};
+	setlocale(LC_CTYPE, "");
 	int first, status = opt_parse(&program, argc, argv, &first, &e);
 
 	if (status == OPT_HELP)
@@ -190,10 +275,13 @@ int main(int argc, char **argv)
 		status = opt_version(&program, stdout);
 	else if (status == OPT_RUN && check(argc - first, &e))
 		status = -1;
-	else if (status == OPT_RUN && o.vs)
-		status = bench_versus(o.ours, o.vs, (unsigned)o.repeat, stdout, &e);
-	else if (status == OPT_RUN)
-		status = measure(&e);
+	else if (status == OPT_RUN) {
+		print.style = o.json       ? BENCH_JSON
+		              : o.markdown ? BENCH_MARKDOWN
+		              : o.csv      ? BENCH_CSV
+		                           : BENCH_TABLE;
+		status = o.vs ? compare(&print, &e) : measure(&print, &e);
+	}
 	if (io_close_stdout(status < 0 ? NULL : &e))
 		status = -1;
 	if (status < 0)

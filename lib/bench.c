@@ -2,19 +2,12 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 
+#include "bench_ceiling.h"
 #include "clock.h"
 #include "head.h"
 #include "kernels.h"
-#include "mem.h"
 #include "session.h"
-#include "threads.h"
-
-#define READ_BYTES ((size_t)512 << 20) /* more than caches hold, on most machines */
-#define PROBE_TIME 0.2                 /* seconds of one probe of the int8 rate */
-#define RUNS_MAX   101
 
 int bench_list_parse(struct bench_list *l, const char *text, uint32_t least, struct err *e)
 {
@@ -42,8 +35,7 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Runs of one figure to median and spread. */
-static void settle(struct bench_row *r, double *v, unsigned n)
+void bench_settle(struct bench_row *r, double *v, unsigned n)
 {
 	qsort(v, n, sizeof *v, by_value);
 	r->low = v[0];
@@ -51,126 +43,67 @@ static void settle(struct bench_row *r, double *v, unsigned n)
 	r->median = n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
+/* Bytes and multiply-adds of the matrices, once each: of the layers, and of the head. */
+struct load {
+	double bytes, head_bytes, products;
+	double screen_bytes;      /* of the head's int8 copy */
+	enum dtype weights, head; /* the type of most bytes; of the head */
+};
+
 struct bench {
 	const struct bench_options *o;
 	int (*row)(void *arg, const struct bench_row *r, struct err *e);
 	void *arg;
 	const struct kernels *kern;
+	const struct gguf *model;
+	struct load load;
 	double read, int8; /* ceilings of the threads at hand: bytes and multiply-adds a second */
-	double run[RUNS_MAX];
+	double run[BENCH_REPEAT];
 };
-
-struct probe {
-	const struct kernels *kern;
-	const uint8_t *memory;
-	uint64_t rounds, done;
-	volatile uint64_t sink;
-};
-
-static void read_part(void *arg, int i, int count)
-{
-	struct probe *p = arg;
-	size_t a, b;
-
-	threads_split(READ_BYTES, 16384, i, count, &a, &b);
-	p->sink = p->kern->probe_read(p->memory + a, b - a);
-}
-
-static void multiply(void *arg, int i, int count)
-{
-	struct probe *p = arg;
-	uint64_t n = p->kern->probe_int8(p->rounds);
-
-	(void)i;
-	(void)count;
-	__atomic_fetch_add(&p->done, n, __ATOMIC_RELAXED);
-}
-
-static double read_speed(struct threads *t, struct probe *p)
-{
-	double s = clock_now();
-
-	threads_run(t, read_part, p);
-	return (double)READ_BYTES / (clock_now() - s);
-}
-
-static double int8_speed(struct threads *t, struct probe *p)
-{
-	double s = clock_now(), took;
-
-	p->done = 0;
-	threads_run(t, multiply, p);
-	took = clock_now() - s;
-	double speed = (double)p->done / took;
-	/* the next one takes as long as it should */
-	p->rounds = (uint64_t)((double)p->rounds * PROBE_TIME / took) + 1;
-	return speed;
-}
 
 static int figure(struct bench *b, struct bench_row *r, struct err *e)
 {
-	settle(r, b->run, b->o->repeat);
+	bench_settle(r, b->run, b->o->repeat);
 	return b->row(b->arg, r, e);
 }
 
 /* What the machine gives these threads. */
-static int ceilings(struct bench *b, struct threads *t, const uint8_t *memory, struct err *e)
+static int measure_ceilings(struct bench *b, uint32_t threads, struct err *e)
 {
-	struct probe p = {.kern = b->kern, .memory = memory, .rounds = 100000};
-	struct bench_row r = {.what = BENCH_READ, .threads = (uint32_t)threads_count(t)};
+	struct bench_row r = {.what = BENCH_READ, .threads = threads};
+	struct bench_ceiling *c;
+	int failed;
 
-	read_speed(t, &p);
-	for (unsigned i = 0; i < b->o->repeat; i++)
-		b->run[i] = read_speed(t, &p) * 1e-9;
-	if (figure(b, &r, e))
+	if (bench_ceiling_open(&c, b->kern, (int)threads, b->o->pin, e))
 		return -1;
+	for (unsigned i = 0; i < b->o->repeat; i++)
+		b->run[i] = bench_ceiling_read(c) * 1e-9;
+	failed = figure(b, &r, e);
 	b->read = r.median * 1e9;
 	r.what = BENCH_INT8;
-	int8_speed(t, &p);
-	for (unsigned i = 0; i < b->o->repeat; i++)
-		b->run[i] = int8_speed(t, &p) * 1e-9;
-	if (figure(b, &r, e))
+	for (unsigned i = 0; !failed && i < b->o->repeat; i++)
+		b->run[i] = bench_ceiling_int8(c) * 1e-9;
+	bench_ceiling_close(c);
+	if (failed || figure(b, &r, e))
 		return -1;
 	b->int8 = r.median * 1e9;
 	return 0;
 }
 
-static int measure_ceilings(struct bench *b, uint32_t threads, struct err *e)
+static void add_head(struct load *l, const struct gguf_tensor *t)
 {
-	uint8_t *memory =
-	    mmap(NULL, READ_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct threads *t = NULL;
-
-	if (memory == MAP_FAILED)
-		return err_sys(e, "%zu bytes to read", READ_BYTES);
-	madvise(memory, READ_BYTES, MADV_HUGEPAGE);
-	memset(memory, 1, READ_BYTES);
-	int failed = threads_start(&t, (int)threads, e) || (b->o->pin && threads_pin(t, e)) ||
-	             ceilings(b, t, memory, e);
-	threads_stop(t);
-	munmap(memory, READ_BYTES);
-	return failed ? -1 : 0;
+	l->head_bytes = (double)t->bytes;
+	l->screen_bytes = (double)head_bytes(t->rows, t->cols);
+	l->head = t->type;
 }
 
-/* Bytes and multiply-adds of the matrices, once each: of the layers, and of the head. */
-struct load {
-	double bytes, head_bytes, products;
-	double screen_bytes; /* of the head's int8 copy */
-};
-
-static void add_matrix(struct load *l, const struct gguf_tensor *t, int head)
+static void add_matrix(struct load *l, double by_type[DTYPE_COUNT], const struct gguf_tensor *t)
 {
-	double n = 1;
-
-	for (uint32_t d = 0; d < t->n_dims; d++)
-		n *= (double)t->ne[d];
-	if (head) {
-		l->head_bytes += (double)t->bytes;
-		l->screen_bytes = (double)head_bytes(t->rows, t->cols);
-		return;
-	}
 	l->bytes += (double)t->bytes;
-	l->products += n;
+	l->products += (double)t->rows * (double)t->cols;
+	by_type[t->type] += (double)t->bytes;
+	if (by_type[t->type] >= by_type[l->weights])
+		l->weights = t->type;
 }
 
 static int is(const struct gguf_tensor *t, const char *name)
@@ -182,6 +115,7 @@ static int is(const struct gguf_tensor *t, const char *name)
 static struct load load_of(const struct gguf *g)
 {
 	const struct gguf_tensor *table = NULL, *output = NULL;
+	double by_type[DTYPE_COUNT] = {0};
 	struct load l = {0};
 
 	for (uint64_t i = 0; i < g->n_tensors; i++) {
@@ -192,10 +126,10 @@ static struct load load_of(const struct gguf *g)
 		else if (is(t, "output.weight"))
 			output = t;
 		else if (t->n_dims > 1)
-			add_matrix(&l, t, 0);
+			add_matrix(&l, by_type, t);
 	}
 	if (output || table)
-		add_matrix(&l, output ? output : table, 1);
+		add_head(&l, output ? output : table);
 	return l;
 }
 
@@ -248,51 +182,64 @@ static int decode_once(struct session *s, const struct bench_row *r, double *spe
 	session_rewind(s, 0, r->depth);
 	double t = clock_now();
 	for (uint32_t i = 0; i < r->tokens; i++)
-		if (eval(s, 1, 1, e) || session_greatest(s, 0, 1, &rows, e))
+		if (eval(s, 1, 1, e) || (r->screened ? session_greatest(s, 0, 1, &rows, e)
+		                                     : session_logits(s, 0, 1, &rows, e)))
 			return -1;
 	*speed = r->tokens / (clock_now() - t);
 	return 0;
 }
 
-static int prefills(struct bench *b, struct session *s, const struct load *l, uint32_t threads,
-                    struct err *e)
+/* Runs of one row of the model. */
+static int measure(struct bench *b, struct session *s, struct bench_row *r,
+                   int (*once)(struct session *s, const struct bench_row *r, double *speed,
+                               struct err *e),
+                   struct err *e)
+{
+	r->threads = (uint32_t)session_threads(s);
+	r->weights = b->load.weights;
+	r->head = b->load.head;
+	for (unsigned n = 0; n < b->o->repeat; n++)
+		if (once(s, r, &b->run[n], e))
+			return -1;
+	return figure(b, r, e);
+}
+
+static int prefills(struct bench *b, struct session *s, struct err *e)
 {
 	for (size_t i = 0; i < b->o->prompts.n; i++)
 		for (size_t k = 0; k < b->o->ubatches.n; k++) {
-			struct bench_row r = {.what = BENCH_PREFILL, .threads = threads};
+			struct bench_row r = {.what = BENCH_PREFILL};
 
 			r.tokens = b->o->prompts.v[i];
 			r.ubatch = b->o->ubatches.v[k] < r.tokens ? b->o->ubatches.v[k] : r.tokens;
-			r.bound = b->int8 / l->products;
-			for (unsigned n = 0; n < b->o->repeat; n++)
-				if (prefill_once(s, &r, &b->run[n], e))
-					return -1;
-			if (figure(b, &r, e))
+			r.bound = b->int8 / b->load.products;
+			if (measure(b, s, &r, prefill_once, e))
 				return -1;
 		}
 	return 0;
 }
 
-static int decodes(struct bench *b, struct session *s, const struct load *l, uint32_t threads,
-                   struct err *e)
+static int decodes(struct bench *b, struct session *s, struct err *e)
 {
-	for (size_t i = 0; b->o->decode && i < b->o->depths.n; i++) {
-		struct bench_row r = {
-		    .what = BENCH_DECODE, .threads = threads, .tokens = b->o->decode, .ubatch = 1};
+	const struct load *l = &b->load;
+	int screens = head_screens(l->head);
 
-		r.depth = b->o->depths.v[i];
-		double middle = r.depth + r.tokens / 2.0;
-		double head = b->o->screen ? l->screen_bytes : l->head_bytes;
-		r.bound = b->read / (l->bytes + head + cache_bytes(s, b->o, middle));
-		session_rewind(s, 0, 0);
-		if (eval(s, r.depth, session_ubatch(s), e))
-			return -1;
-		for (unsigned n = 0; n < b->o->repeat; n++)
-			if (decode_once(s, &r, &b->run[n], e))
+	for (size_t i = 0; b->o->decode && i < b->o->depths.n; i++)
+		for (int head = BENCH_FULL; head <= BENCH_SCREENED; head <<= 1) {
+			struct bench_row r = {
+			    .what = BENCH_DECODE, .tokens = b->o->decode, .ubatch = 1};
+
+			if (!(b->o->heads & head) || (head == BENCH_SCREENED && !screens))
+				continue;
+			r.depth = b->o->depths.v[i];
+			r.screened = head == BENCH_SCREENED;
+			r.bound =
+			    b->read / (l->bytes + (r.screened ? l->screen_bytes : l->head_bytes) +
+			               cache_bytes(s, b->o, r.depth + r.tokens / 2.0));
+			session_rewind(s, 0, 0);
+			if (session_pretend(s, 0, r.depth, e) || measure(b, s, &r, decode_once, e))
 				return -1;
-		if (figure(b, &r, e))
-			return -1;
-	}
+		}
 	return 0;
 }
 
@@ -306,8 +253,7 @@ static uint32_t most(const struct bench_list *l)
 }
 
 /* Everything with one number of threads: the ceilings first. */
-static int with_threads(struct bench *b, const struct gguf *g, const struct load *l,
-                        uint32_t threads, struct err *e)
+static int with_threads(struct bench *b, uint32_t threads, struct err *e)
 {
 	struct session_options so = {.kernel = b->o->kernel, .plan = {.threads = (int)threads}};
 	uint32_t deep = most(&b->o->depths) + b->o->decode, prompt = most(&b->o->prompts);
@@ -319,66 +265,31 @@ static int with_threads(struct bench *b, const struct gguf *g, const struct load
 	so.plan.ubatch = most(&b->o->ubatches);
 	so.plan.k_type = b->o->k_type;
 	so.plan.v_type = b->o->v_type;
-	so.plan.screen = b->o->screen;
-	if (session_open(&s, g, &so, e))
+	so.plan.screen = !!(b->o->heads & BENCH_SCREENED);
+	if (session_open(&s, b->model, &so, e))
 		return -1;
-	int failed = prefills(b, s, l, threads, e) || decodes(b, s, l, threads, e);
+	int failed = prefills(b, s, e) || decodes(b, s, e);
 	session_close(s);
 	return failed ? -1 : 0;
 }
 
-int bench_run(const struct bench_options *o,
+int bench_run(const struct bench_options *o, const struct gguf *model,
               int (*row)(void *arg, const struct bench_row *r, struct err *e), void *arg,
               struct err *e)
 {
-	struct bench b = {.o = o, .row = row, .arg = arg, .kern = kernels_get(o->kernel)};
-	struct gguf g = {0};
-	int failed = 0;
+	struct bench b = {
+	    .o = o, .row = row, .arg = arg, .kern = kernels_get(o->kernel), .model = model};
 
 	if (!b.kern)
 		return err_set(e, ERR_TROUBLE,
 		               "kernel set '%s' does not exist or this CPU cannot run it",
 		               o->kernel);
-	if (o->repeat < 1 || o->repeat > RUNS_MAX)
-		return err_set(e, ERR_TROUBLE, "%u runs, expected 1 to %d", o->repeat, RUNS_MAX);
-	if (gguf_open(&g, o->model, 0, e))
-		return -1;
-	struct load l = load_of(&g);
-	for (size_t i = 0; !failed && i < o->threads.n; i++)
-		failed = with_threads(&b, &g, &l, o->threads.v[i], e);
-	gguf_close(&g);
-	return failed ? -1 : 0;
-}
-
-static int shell(const char *command, double *seconds, struct err *e)
-{
-	double t = clock_now();
-	int status = system(command);
-
-	*seconds = clock_now() - t;
-	if (status == -1)
-		return err_sys(e, "%s", command);
-	if (!WIFEXITED(status) || WEXITSTATUS(status))
-		return err_set(e, ERR_TROUBLE, "'%s' failed", command);
-	return 0;
-}
-
-int bench_versus(const char *ours, const char *theirs, unsigned repeat, FILE *out, struct err *e)
-{
-	double ratio[RUNS_MAX], a, b;
-	struct bench_row r;
-
-	if (repeat < 1 || repeat > RUNS_MAX)
-		return err_set(e, ERR_TROUBLE, "%u runs, expected 1 to %d", repeat, RUNS_MAX);
-	fprintf(out, "pair      ours    theirs    theirs / ours\n");
-	for (unsigned i = 0; i < repeat; i++) {
-		fflush(out);
-		if (shell(ours, &a, e) || shell(theirs, &b, e))
+	if (o->repeat < 1 || o->repeat > BENCH_REPEAT)
+		return err_set(e, ERR_TROUBLE, "%u runs, expected 1 to %d", o->repeat,
+		               BENCH_REPEAT);
+	b.load = load_of(model);
+	for (size_t i = 0; i < o->threads.n; i++)
+		if (with_threads(&b, o->threads.v[i], e))
 			return -1;
-		ratio[i] = b / a;
-		fprintf(out, "%4u %8.3f s %8.3f s %10.3f\n", i + 1, a, b, ratio[i]);
-	}
-	settle(&r, ratio, repeat);
-	fprintf(out, "median %34.3f  (%.3f to %.3f)\n", r.median, r.low, r.high);
 	return 0;
 }

@@ -4,15 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "gguf_write.h"
-#include "io.h"
-#include "mem.h"
 
-#define ARCH  "bitnet-b1.58"
-#define CTX   65536
-#define CHUNK (1 << 20) /* bytes that are written at a time */
+#define ARCH     "bitnet-b1.58"
+#define CTX      65536
+#define I2S_TAIL 32 /* bytes behind the codes, the scale first */
 
 static const struct {
 	const char *name;
@@ -124,18 +121,10 @@ static int describe(struct gguf_write *w, const struct bench_shape *s, struct er
 
 	for (uint32_t i = 0; !failed && i < s->layers; i++)
 		failed = add_layer(w, s, (int)i, e);
-	return failed || add(w, -1, "output_norm", DTYPE_F32, 1, s->embd, e) ||
-	               gguf_write_layout(w, 0, e)
-	           ? -1
-	           : 0;
+	return failed || add(w, -1, "output_norm", DTYPE_F32, 1, s->embd, e) ? -1 : 0;
 }
 
-static int put(void *arg, const void *p, size_t n, struct err *e)
-{
-	return io_write(*(int *)arg, p, n, e);
-}
-
-/* Random words of a chunk (a whole number of blocks), with the scales put in. */
+/* Random words (a whole number of blocks), with the scales put in. */
 static void fill(const struct filling *f, uint8_t *p, size_t n, uint64_t *seed)
 {
 	const struct dtype_info *t = dtype_get(f->type);
@@ -152,58 +141,117 @@ static void fill(const struct filling *f, uint8_t *p, size_t n, uint64_t *seed)
 }
 
 /* Norms are ones; I2_S ends with its scale. */
-static int write_tensor(int fd, const struct gguf_write_tensor *t, uint8_t *chunk, uint64_t *seed,
-                        struct err *e)
+static void fill_tensor(uint8_t *p, const struct gguf_write_tensor *t, uint64_t *seed)
 {
-	const struct filling *f = filling_of(t->type);
 	float one = t->n_dims == 1 ? 1.0f : 1.0f / 64;
-	uint8_t tail[32] = {0};
-	uint64_t left = t->bytes - (t->type == DTYPE_I2_S ? sizeof tail : 0);
-	size_t block = dtype_get(t->type)->block_bytes * 64, step = CHUNK / block * block;
+	uint64_t tail = t->type == DTYPE_I2_S ? I2S_TAIL : 0, n = t->bytes - tail;
 
-	memcpy(tail, &one, sizeof one);
-	for (size_t n; left; left -= n) {
-		n = left < step ? left : step;
-		fill(f, chunk, n, seed);
-		for (size_t i = 0; t->n_dims == 1 && i < n; i += sizeof one)
-			memcpy(chunk + i, &one, sizeof one);
-		if (io_write(fd, chunk, n, e))
-			return -1;
-	}
-	return t->type == DTYPE_I2_S ? io_write(fd, tail, sizeof tail, e) : 0;
+	if (t->n_dims == 1 && t->type == DTYPE_F32)
+		for (uint64_t i = 0; i < n; i += sizeof one)
+			memcpy(p + i, &one, sizeof one);
+	else
+		fill(filling_of(t->type), p, n, seed);
+	if (tail)
+		memcpy(p + n, &one, sizeof one);
 }
 
-static int write_all(int fd, const struct gguf_write *w, struct err *e)
+static int put(void *arg, const void *p, size_t n, struct err *e)
 {
-	static const uint8_t zeros[4096];
-	uint64_t seed = 88172645463325252u;
-	uint8_t *chunk = mem_alloc(MEM_IO, CHUNK, e);
-	int failed = !chunk || gguf_write_header(w, 0, put, &fd, e);
+	uint8_t **at = arg;
 
-	for (uint64_t i = 0; !failed && i < w->n_tensors; i++)
-		failed = write_tensor(fd, &w->tensors[i], chunk, &seed, e) ||
-		         io_write(fd, zeros, gguf_write_padding(w, i), e);
-	mem_free(chunk);
+	(void)e;
+	memcpy(*at, p, n);
+	*at += n;
+	return 0;
+}
+
+/* In pages of 2 MiB where the system gives them, like the memory whose read rate is the ceiling. */
+static int take(struct bench_model *m, uint64_t bytes, struct err *e)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return err_sys(e, "%llu bytes for the model", (unsigned long long)bytes);
+	madvise(p, bytes, MADV_HUGEPAGE);
+	m->memory = p;
+	m->bytes = bytes;
+	return 0;
+}
+
+static int check_types(const struct gguf_write *w, struct err *e)
+{
+	for (uint64_t i = 0; i < w->n_tensors; i++)
+		if (!filling_of(w->tensors[i].type))
+			return err_set(e, ERR_TROUBLE, "random weights of type %s are not made",
+			               dtype_get(w->tensors[i].type)->name);
+	return 0;
+}
+
+/* The file that w describes, its layout known, with random weights. */
+static int build(struct bench_model *m, const struct gguf_write *w, struct err *e)
+{
+	uint64_t seed = 88172645463325252u;
+	uint8_t *at;
+
+	if (check_types(w, e) || take(m, w->parts[0].size, e))
+		return -1;
+	at = m->memory;
+	if (gguf_write_header(w, 0, put, &at, e))
+		return -1;
+	for (uint64_t i = 0; i < w->n_tensors; i++)
+		fill_tensor(m->memory + w->tensors[i].offset, &w->tensors[i], &seed);
+	return gguf_parse(&m->gguf, m->memory, m->bytes, 0, e);
+}
+
+static int finish(struct bench_model *m, struct gguf_write *w, int failed, struct err *e)
+{
+	failed = failed || gguf_write_layout(w, 0, e) || build(m, w, e);
+	gguf_write_free(w);
+	if (failed)
+		bench_model_close(m);
 	return failed ? -1 : 0;
 }
 
-int bench_model_make(const struct bench_shape *s, int *fd, char path[64], struct err *e)
+int bench_model_make(struct bench_model *m, const struct bench_shape *s, struct err *e)
 {
 	struct gguf_write w = {0};
 
-	if (!filling_of(s->type) || !filling_of(s->head))
-		return err_set(e, ERR_TROUBLE, "random weights of type %s are not made",
-		               dtype_get(filling_of(s->type) ? s->head : s->type)->name);
-	*fd = memfd_create("bitnet-bench", MFD_CLOEXEC);
-	if (*fd < 0)
-		return err_sys(e, "memory for the model");
-	snprintf(path, 64, "/proc/self/fd/%d", *fd);
-	int failed = describe(&w, s, e) || write_all(*fd, &w, e);
-	gguf_write_free(&w);
-	if (failed) {
-		close(*fd);
-		*fd = -1;
-		return -1;
+	memset(m, 0, sizeof *m);
+	return finish(m, &w, describe(&w, s, e), e);
+}
+
+/* What the header of g says, but for how its file was split. */
+static int copy_header(struct gguf_write *w, const struct gguf *g, struct err *e)
+{
+	for (uint64_t i = 0; i < g->n_kv; i++)
+		if (gguf_write_copy(w, g, &g->kv[i], e))
+			return -1;
+	gguf_write_delete(w, "split.no");
+	gguf_write_delete(w, "split.count");
+	gguf_write_delete(w, "split.tensors.count");
+	for (uint64_t i = 0; i < g->n_tensors; i++) {
+		const struct gguf_tensor *t = &g->tensors[i];
+		char name[64];
+
+		snprintf(name, sizeof name, "%.*s", (int)t->name.n, t->name.p);
+		if (gguf_write_tensor(w, name, t->n_dims, t->ne, t->type, e))
+			return -1;
 	}
 	return 0;
+}
+
+int bench_model_fill(struct bench_model *m, const struct gguf *described, struct err *e)
+{
+	struct gguf_write w = {0};
+
+	memset(m, 0, sizeof *m);
+	return finish(m, &w, copy_header(&w, described, e), e);
+}
+
+void bench_model_close(struct bench_model *m)
+{
+	gguf_close(&m->gguf);
+	if (m->memory)
+		munmap(m->memory, m->bytes);
+	memset(m, 0, sizeof *m);
 }

@@ -5,7 +5,7 @@
 #ifndef BENCH_MODEL_H
 #define BENCH_MODEL_H
 
-#include "dtype.h"
+#include "gguf.h"
 
 struct bench_shape {
 	uint32_t embd, layers, ffn, heads, kv_heads, vocab;
@@ -16,9 +16,21 @@ struct bench_shape {
  * name of a shape: "2b-4t", "3b", "large", "tiny".  Leaves the types alone. */
 int bench_shape_parse(struct bench_shape *s, const char *text, struct err *e);
 
-/* Writes the model (architecture bitnet-b1.58) into memory and path, a name that gguf_open takes
- * as long as *fd is open.  Owner: the caller closes *fd.  Errors: types that cannot be filled at
- * random, shapes that they do not fit, no memory. */
-int bench_model_make(const struct bench_shape *s, int *fd, char path[64], struct err *e);
+/* A model in memory.  All-zero is closed. */
+struct bench_model {
+	struct gguf gguf;
+	uint8_t *memory; /* the whole file, (bytes) */
+	uint64_t bytes;
+};
+
+/* Makes a model of architecture bitnet-b1.58.  Owner: the caller, bench_model_close.  Errors: types
+ * that cannot be filled at random, shapes that they do not fit, no memory. */
+int bench_model_make(struct bench_model *m, const struct bench_shape *s, struct err *e);
+
+/* Makes one like described, of which only the header is looked at: the same metadata and tensors,
+ * random weights. */
+int bench_model_fill(struct bench_model *m, const struct gguf *described, struct err *e);
+
+void bench_model_close(struct bench_model *m);
 
 #endif

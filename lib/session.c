@@ -274,6 +274,27 @@ void session_rewind(struct session *s, uint32_t seq, uint32_t n)
 		s->length[seq] = n;
 }
 
+/* Bytes that are a small number, not 0, in every type of the cache. */
+#define PRETENDED 0x2c
+
+int session_pretend(struct session *s, uint32_t seq, uint32_t n, struct err *e)
+{
+	const struct forward_cache *c = &s->f.cache;
+	size_t heads = (size_t)s->arch.n_layer * s->arch.n_head_kv;
+	uint8_t *k = s->arena[PLAN_KV_K].base + seq * heads * c->k_head;
+	uint8_t *v = s->arena[PLAN_KV_V].base + seq * heads * c->v_head;
+
+	if (n > s->o.ctx || seq >= s->o.sequences)
+		return err_set(e, ERR_TROUBLE, "%u tokens in sequence %u, the context holds %u", n,
+		               seq, s->o.ctx);
+	for (size_t h = 0; h < heads; h++) {
+		memset(k + h * c->k_head, PRETENDED, n * c->k_row);
+		memset(v + h * c->v_head, PRETENDED, n * c->v_row);
+	}
+	s->length[seq] = n;
+	return 0;
+}
+
 const struct arch *session_arch(const struct session *s)
 {
 	return &s->arch;

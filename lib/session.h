@@ -52,6 +52,10 @@ int session_greatest(struct session *s, size_t i, size_t want, const float **row
 uint32_t session_length(const struct session *s, uint32_t seq);
 void session_rewind(struct session *s, uint32_t seq, uint32_t n);
 
+/* Sequence seq has n tokens from now on, whose keys and values are some small numbers: to measure
+ * at a depth without computing up to it.  Errors: more than the context holds. */
+int session_pretend(struct session *s, uint32_t seq, uint32_t n, struct err *e);
+
 const struct arch *session_arch(const struct session *s);
 const char *session_kernel(const struct session *s);
 uint32_t session_ctx(const struct session *s);         /* positions per sequence */

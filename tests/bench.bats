@@ -25,11 +25,11 @@ refuses() {
 	[ "$status" -eq 0 ]
 	[ -z "$stderr" ]
 	[ "${#lines[@]}" -eq 5 ]
-	[ "${lines[0]}" = "what,threads,tokens,at_once,depth,median,low,high,unit,share" ]
-	[[ ${lines[1]} == read,1,* ]]
-	[[ ${lines[2]} == int8,1,* ]]
-	[[ ${lines[3]} == prefill,1,16,16,0,* ]]
-	[[ ${lines[4]} == decode,1,2,1,0,* ]]
+	[ "${lines[0]}" = "what,threads,tokens,at_once,depth,weights,head,median,low,high,unit,share" ]
+	[[ ${lines[1]} == read,1,0,0,0,,,* ]]
+	[[ ${lines[2]} == int8,1,0,0,0,,,* ]]
+	[[ ${lines[3]} == prefill,1,16,16,0,I2_S,F16,* ]]
+	[[ ${lines[4]} == decode,1,2,1,0,I2_S,F16,* ]]
 }
 
 @test "figures are positive and in order, shares only where there is a ceiling" {
@@ -55,24 +55,62 @@ refuses() {
 	done
 }
 
-@test "the screened head decodes too" {
-	bitnet-bench "${quick[@]}" --screened --json >"$tmp/out"
-	[ "$(jq -s 'map(select(.what == "decode")) | length' "$tmp/out")" -eq 1 ]
+@test "lists of types: each pair is measured, under its names" {
+	bitnet-bench --shape 256,1,512,4,2,300 --type i2_s,tq2_0 --head-type f16,q6_k "${quick[@]}" --json >"$tmp/out"
+	[ "$(jq -s 'map(select(.what == "decode") | .weights + "/" + .head) | join(" ")' -r "$tmp/out")" = \
+		"I2_S/F16 I2_S/Q6_K TQ2_0/F16 TQ2_0/Q6_K" ]
+}
+
+@test "the head is read in full, screened, or both ways; only heads of floats are screened" {
+	bitnet-bench "${quick[@]}" --head full,screened --json >"$tmp/out"
+	[ "$(jq -s 'map(select(.what == "decode") | .screened) | join(" ")' -r "$tmp/out")" = "false true" ]
+	bitnet-bench "${quick[@]}" --head screened --json >"$tmp/out"
+	[ "$(jq -s 'map(select(.what == "decode") | .screened) | join(" ")' -r "$tmp/out")" = "true" ]
+	bitnet-bench --shape 256,1,512,4,2,300 --head-type q6_k --head full,screened "${quick[@]}" --json >"$tmp/out"
+	[ "$(jq -s 'map(select(.what == "decode") | .screened) | join(" ")' -r "$tmp/out")" = "false" ]
+}
+
+@test "a header without weights is enough; a file that is cut in its weights is not" {
+	"$BUILD/tests/gen_model" --type=tq2_0 --embd-type=bf16 --header-only -o "$tmp/h.gguf"
+	bitnet-bench -m "$tmp/h.gguf" "${quick[@]}" --json >"$tmp/out"
+	[ "$(jq -s 'map(select(.what == "decode") | .weights + "/" + .head) | join(" ")' -r "$tmp/out")" = "TQ2_0/BF16" ]
+	head -c 500000 tests/data/shakespeare.gguf >"$tmp/cut.gguf"
+	run --separate-stderr bitnet-bench -m "$tmp/cut.gguf" "${quick[@]}"
+	[ "$status" -eq 3 ]
+	[ -z "$output" ]
+	[[ $stderr == "bitnet-bench: $tmp/cut.gguf: "*" but the file has 500000 bytes" ]]
+	"$BUILD/tests/gen_model" --type=iq2_bn --header-only -o "$tmp/h.gguf"
+	refuses "bitnet-bench: $tmp/h.gguf: random weights of type IQ2_BN are not made" bitnet-bench -m "$tmp/h.gguf" "${quick[@]}"
+}
+
+@test "bars are drawn beside the shares, in the characters of the locale" {
+	LC_ALL=C run --separate-stderr bitnet-bench "${quick[@]}"
+	[[ ${lines[1]} == read*GB/s ]]
+	[[ ${lines[3]} =~ ' % '[#\ ]{20}'|'$ ]]
+	[[ ${lines[3]} != *█* ]]
+	LC_ALL=C.UTF-8 run --separate-stderr bitnet-bench "${quick[@]}" -p 128
+	[[ ${lines[3]} == *█*'|' ]]
 }
 
 @test "a Markdown table has a head, a rule and a row per figure" {
 	run --separate-stderr bitnet-bench "${quick[@]}" --markdown
 	[ "${#lines[@]}" -eq 6 ]
 	[[ ${lines[1]} == "| --- |"* ]]
-	for l in "${lines[@]}"; do [ "$(tr -cd '|' <<<"$l" | wc -c)" -eq 11 ]; done
+	for l in "${lines[@]}"; do [ "$(tr -cd '|' <<<"$l" | wc -c)" -eq 13 ]; done
 }
 
 @test "another command is run in turns" {
-	run --separate-stderr bitnet-bench -r 3 --ours "echo a >>$tmp/log" --vs "echo b >>$tmp/log"
+	run --separate-stderr bitnet-bench -r 3 --ours "echo a | tee -a $tmp/log" --vs "cat; echo b >>$tmp/log"
 	[ "$status" -eq 0 ]
 	[ "$(tr -d '\n' <"$tmp/log")" = ababab ]
 	[ "${#lines[@]}" -eq 5 ]
 	[[ ${lines[4]} == median* ]]
+	bitnet-bench -r 3 --ours true --vs true --json >"$tmp/out"
+	[ "$(jq -s 'map(select(.ratio > 0 and .ours > 0 and .theirs > 0) | .pair) | join(" ")' -r "$tmp/out")" = "1 2 3" ]
+	[ "$(jq -s '.[3] | .low <= .median and .median <= .high' "$tmp/out")" = true ]
+	run --separate-stderr bitnet-bench -r 2 --ours true --vs true --csv
+	[ "${lines[0]}" = "pair,ours,theirs,ratio" ]
+	[ "${#lines[@]}" -eq 4 ]
 }
 
 @test "a command that fails is named" {
@@ -93,6 +131,9 @@ refuses() {
 	refuses "bitnet-bench: --vs and --ours need each other" bitnet-bench --vs true
 	refuses "bitnet-bench: --model and --shape exclude each other" bitnet-bench -m a --shape tiny
 	refuses "bitnet-bench: operands are not taken*" bitnet-bench a
+	refuses "bitnet-bench: *'all' is neither full nor screened" bitnet-bench --head all
+	refuses "bitnet-bench: *'i3_s' is not a tensor type" bitnet-bench --shape tiny --type i2_s,i3_s
+	refuses "bitnet-bench: give one of --json, --csv and --markdown" bitnet-bench --json --csv
 	refuses "bitnet-bench: *'oddly' is not a shape*" bitnet-bench --shape oddly
 	refuses "bitnet-bench: *'256,1,512,3,2,300' is not a shape*" bitnet-bench --shape 256,1,512,3,2,300
 	refuses "bitnet-bench: *Q4_K*not made" bitnet-bench --shape tiny --type Q4_K
