@@ -69,8 +69,24 @@ FLAGS_avx512 = $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512
 FLAGS_amx = $(FLAGS_avx512) -mamx-tile -mamx-int8
 FLAGS_neon = -O3 -march=armv8.2-a+dotprod+fp16
 
+# The kernels for GPUs, one image for all builds: code for each card that we name, and PTX for those
+# to come.  It is linked in where nvcc is found, and used where there is a driver.
+CUDA ?= auto
+NVCC ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
+CUDA_CODE = 80 86 89 90
+CUDA_FLAGS = $(foreach c,$(CUDA_CODE),-gencode arch=compute_$c,code=sm_$c) -gencode arch=compute_90,code=compute_90 \
+	-fmad=false $(if $(WERROR),-Werror all-warnings)
+CUDA_IMAGE = build/cuda/image.fatbin
+ifneq ($(CUDA),0)
+ifneq ($(NVCC),)
+WITH_CUDA = 1
+else ifeq ($(CUDA),1)
+$(error CUDA=1, but there is no nvcc; NVCC= says where it is)
+endif
+endif
+
 PROGRAMS := $(patsubst cmd/%.c,$(BUILD)/%,$(wildcard cmd/*.c))
-LIB_SRC := $(wildcard lib/*.c kernels/*.c) $(foreach s,$(KERNEL_SETS),$(wildcard kernels/$(s)/*.c))
+LIB_SRC := $(wildcard lib/*.c kernels/*.c kernels/cuda/*.c) $(foreach s,$(KERNEL_SETS),$(wildcard kernels/$(s)/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 UNITS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit_*.c tests/kernels.c tests/gen_*.c tests/leak_shown.c))
 MAN := $(wildcard man/*.[1-8])
@@ -83,6 +99,16 @@ $(BUILD)/libcommon.a: $(LIB_OBJ)
 
 $(foreach s,$(KERNEL_SETS),$(foreach o,obj fuzz/obj,$(eval $(BUILD)/$(o)/kernels/$(s)/%.o: SET_FLAGS = $$(FLAGS_$(s)))))
 $(BUILD)/obj/kernels/%.o: ALL_CFLAGS += -DKERNEL_SETS_$(ARCH)
+
+# Without -fmad=false products would be fused into sums that kernels/scalar rounds twice.
+$(CUDA_IMAGE): kernels/cuda/image.cu Makefile
+	@mkdir -p $(@D)
+	$(NVCC) -fatbin $(CUDA_FLAGS) -MMD -MP -MF $(@:.fatbin=.d) -o $@ $<
+
+ifdef WITH_CUDA
+$(foreach o,obj fuzz/obj,$(eval $(BUILD)/$(o)/kernels/cuda/image.o: SET_FLAGS = -DCUDA_IMAGE='"$(CUDA_IMAGE)"'))
+$(foreach o,obj fuzz/obj,$(eval $(BUILD)/$(o)/kernels/cuda/image.o: $(CUDA_IMAGE)))
+endif
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -102,7 +128,16 @@ $(BUILD)/bitnet-leakcheck: LDLIBS += -ldw
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libcommon.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS)
+
+# The kernels for GPUs once more, as C, and the machine that they see.
+CUDA_CHECKS = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/cuda/check*.c))
+EMULATE = $(BUILD)/obj/kernels/cuda/emulated.o $(BUILD)/obj/tests/cuda/emulate.o
+$(EMULATE) $(CUDA_CHECKS) $(BUILD)/obj/tests/unit_cuda.o: SET_FLAGS = -Itests/cuda -Itests
+$(BUILD)/obj/kernels/cuda/emulated.o: kernels/cuda/image.cu Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -O2 $(SET_FLAGS) -MMD -MP -x c -c -o $@ $<
+$(BUILD)/tests/unit_cuda: $(EMULATE) $(CUDA_CHECKS)
 
 # The ledger that bitnet-leakcheck preloads into commands: it stands alone, shows only what it
 # stands in for, and its dlsym is in assembler.
@@ -201,4 +236,4 @@ help:
 always:
 .PHONY: check-arm bench leaks check-leaks always all tests fuzz check bench-memory lint install uninstall clean help
 .SECONDARY:
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) build/cuda -name '*.d' 2>/dev/null)

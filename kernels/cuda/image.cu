@@ -1,0 +1,10 @@
+/* All kernels as one module. */
+#include "token.cu"
+#include "product.cu"
+#include "gemm.cu"
+#include "attend.cu"
+#include "prompt.cu"
+#include "dense.cu"
+#include "screen.cu"
+#include "pick.cu"
+#include "probe.cu"
