@@ -88,7 +88,7 @@ endif
 PROGRAMS := $(patsubst cmd/%.c,$(BUILD)/%,$(wildcard cmd/*.c))
 LIB_SRC := $(wildcard lib/*.c kernels/*.c kernels/cuda/*.c) $(foreach s,$(KERNEL_SETS),$(wildcard kernels/$(s)/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
-UNITS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit_*.c tests/kernels.c tests/gen_*.c tests/leak_shown.c))
+UNITS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit_*.c tests/kernels.c tests/cuda_kernels.c tests/gen_*.c tests/leak_shown.c))
 MAN := $(wildcard man/*.[1-8])
 
 all: $(PROGRAMS) $(BUILD)/libbitnet-ledger.so
@@ -133,11 +133,12 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libcommon.a
 # The kernels for GPUs once more, as C, and the machine that they see.
 CUDA_CHECKS = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/cuda/check*.c))
 EMULATE = $(BUILD)/obj/kernels/cuda/emulated.o $(BUILD)/obj/tests/cuda/emulate.o
-$(EMULATE) $(CUDA_CHECKS) $(BUILD)/obj/tests/unit_cuda.o: SET_FLAGS = -Itests/cuda -Itests
+$(EMULATE) $(CUDA_CHECKS) $(patsubst %,$(BUILD)/obj/tests/%.o,unit_cuda cuda_kernels): SET_FLAGS = -Itests/cuda -Itests
 $(BUILD)/obj/kernels/cuda/emulated.o: kernels/cuda/image.cu Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -O2 $(SET_FLAGS) -MMD -MP -x c -c -o $@ $<
 $(BUILD)/tests/unit_cuda: $(EMULATE) $(CUDA_CHECKS)
+$(BUILD)/tests/cuda_kernels: $(CUDA_CHECKS)
 
 # The ledger that bitnet-leakcheck preloads into commands: it stands alone, shows only what it
 # stands in for, and its dlsym is in assembler.

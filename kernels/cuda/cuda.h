@@ -9,6 +9,9 @@
  * by itself where it was launched with programmatic stream serialization; products fetch weights
  * before that.
  *
+ * Rows of floats begin at multiples of 16 bytes where a norm reads them, rows of int8 and of caches
+ * everywhere.
+ *
  * Numbers: integer dot products, int8 rounding and what is written to a cache are those of
  * kernels/scalar; so are products of float types (lanes in the same order).  Normalisation adds
  * squares as pairs of floats (2^-44) and attention differs within 1e-5 of the largest value.
@@ -195,7 +198,7 @@ struct cuda_act {
 /* ---- tokens ---- */
 
 /* x (n, x_stride) = rows ids[t] of the embedding; angles of the positions.  A token whose slot is
- * negative is left alone by all kernels that read slots, and embedded as id 0. */
+ * negative is left alone by all kernels that read slots; its id must be one all the same. */
 struct cuda_embed {
 	const uint8_t *w;
 	uint32_t type; /* cuda_embed_type */
@@ -241,8 +244,8 @@ uint32_t cuda_attend_splits(uint32_t units, uint32_t n, uint32_t heads_kv, uint3
 
 /* ---- the head ---- */
 
-/* The screen of lib/head.h on the device, for n inputs at a time.  The wanted greatest logits of
- * each are exact, others may be -INFINITY.  Types F32, F16, BF16. */
+/* The screen of lib/head.h on the device, for n <= 32 inputs at a time.  The wanted greatest logits
+ * of each are exact, others may be -INFINITY.  Types F32, F16, BF16. */
 struct cuda_screen {
 	const uint8_t *w;
 	uint32_t type;

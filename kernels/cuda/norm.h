@@ -13,8 +13,6 @@ struct norm_space {
 	struct pair square[NORM_WARPS];
 	float max[NORM_WARPS];
 	int32_t sum[NORM_WARPS];
-	struct pair inverse;
-	float scale;
 };
 
 /* The input of a norm: x (k), 16-byte aligned, and w (k) or NULL. */
@@ -65,15 +63,12 @@ DEVICE struct pair norm_inverse(const struct norm_input *in, struct norm_space *
 	if (LANE == 0)
 		s->square[WARP] = sum;
 	block_sync();
-	if (THREAD == 0) {
-		double all = 0;
-
-		for (uint32_t w = 0; w < NORM_WARPS; w++)
-			all += (double)s->square[w].hi + (double)s->square[w].lo;
-		s->inverse = pair_of(1.0 / sqrt(all / (double)in->k + (double)in->eps));
-	}
-	block_sync();
-	return s->inverse;
+	sum = s->square[0];
+	UNROLL
+	for (uint32_t w = 1; w < NORM_WARPS; w++)
+		sum = pair_add(sum, s->square[w].hi, s->square[w].lo);
+	sum = pair_times(sum, pair_quotient(1.0f, (float)in->k));
+	return pair_inverse_root(pair_add(sum, in->eps, 0));
 }
 
 DEVICE struct four norm_values(const struct norm_input *in, uint32_t i, struct pair inverse)
@@ -108,14 +103,12 @@ DEVICE float norm_scale(const struct norm_input *in, struct pair inverse, struct
 	if (LANE == 0)
 		s->max[WARP] = max;
 	block_sync();
-	if (THREAD == 0) {
-		for (uint32_t w = 1; w < NORM_WARPS; w++)
-			max = fmaxf(max, s->max[w]);
-		/* the floor of the rule is the double 1e-5 */
-		s->scale = (float)(127.0 / (max > 1e-5f ? (double)max : 1e-5));
-	}
-	block_sync();
-	return s->scale;
+	UNROLL
+	for (uint32_t w = 0; w < NORM_WARPS; w++)
+		max = fmaxf(max, s->max[w]);
+	/* the floor of the rule is the double 1e-5; a quotient of floats is the same by way of
+	 * float64 */
+	return max > 1e-5f ? 127.0f / max : 127.0e5f;
 }
 
 /* Writes words of q, zeros up to `padded` columns; *sum: of all, valid for all threads after their

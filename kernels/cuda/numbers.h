@@ -50,10 +50,47 @@ DEVICE struct pair pair_of(double v)
 	return p;
 }
 
+/* a / b: the nearest float, and the rest by b. */
+DEVICE struct pair pair_quotient(float a, float b)
+{
+	struct pair q;
+
+	q.hi = a / b;
+	q.lo = fmaf(-q.hi, b, a) / b;
+	return q;
+}
+
+DEVICE struct pair pair_times(struct pair a, struct pair b)
+{
+	struct pair p;
+
+	p.hi = a.hi * b.hi;
+	p.lo = fmaf(a.hi, b.hi, -p.hi) + (a.hi * b.lo + a.lo * b.hi);
+	return p;
+}
+
+/* 1 / sqrt(a): a float, and two terms of the series for what is missing. */
+DEVICE struct pair pair_inverse_root(struct pair a)
+{
+	struct pair y, square, one;
+	float rest, more;
+
+	y.hi = 1.0f / sqrtf(a.hi);
+	y.lo = 0;
+	square = pair_times(y, y);
+	one = pair_times(a, square);
+	rest = (1.0f - one.hi) - one.lo;
+	more = y.hi * (rest * (0.5f + 0.375f * rest));
+	rest = y.hi + more;
+	y.lo = (y.hi - rest) + more;
+	y.hi = rest;
+	return y;
+}
+
 /* kernel_factor and kernel_rescale of kernels.h. */
 DEVICE struct pair rescale_factor(float w_scale, float x_scale)
 {
-	return pair_of((double)w_scale / (double)x_scale);
+	return pair_quotient(w_scale, x_scale);
 }
 
 DEVICE float rescale(float acc, struct pair factor)
