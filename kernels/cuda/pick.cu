@@ -56,30 +56,64 @@ KERNEL(cuda_pick, struct cuda_pick, PICK_THREADS, 1)
 
 #define TOP_THREADS 1024u
 #define TOP_MAX     1024u
+#define TOP_LIST    2048u
 
 struct top_space {
 	uint32_t count[256];
-	uint64_t found[TOP_MAX];
-	uint32_t digit, left, n;
+	uint64_t list[TOP_LIST], found[TOP_MAX];
+	uint32_t listed, digit, left, n;
 };
 
-/* The k'th greatest key, a byte at a time from the top, then all from it on, in order. */
-KERNEL(cuda_top, struct cuda_pick, TOP_THREADS, 1)
-{
-	SHARED(struct top_space, s, 1);
-	uint32_t t = BLOCK_X;
-	const float *logits = a.logits + t * a.logits_stride;
-	uint64_t least = 0;
-	uint32_t left = a.k;
+/* What the k greatest are among: all logits, or those that are not -INFINITY where these are few
+ * but enough, as a screen leaves them. */
+struct top_keys {
+	const float *logits;
+	const uint64_t *list; /* or NULL */
+	uint32_t n;
+};
 
-	grid_next();
-	grid_wait();
+DEVICE uint64_t top_key(const struct top_keys *k, uint32_t i)
+{
+	return k->list ? k->list[i] : pick_key(k->logits[i], i);
+}
+
+DEVICE struct top_keys top_gather(const struct cuda_pick *a, uint32_t t, struct top_space *s)
+{
+	struct top_keys k = {a->logits + t * a->logits_stride, NULL, a->rows};
+
+	if (THREAD == 0)
+		s->listed = 0;
+	block_sync();
+	for (uint32_t i = THREAD; i < a->rows; i += TOP_THREADS) {
+		float logit = k.logits[i];
+		uint32_t at;
+
+		if (logit == -INFINITY)
+			continue;
+		at = atomic_add_u32(&s->listed, 1);
+		if (at >= TOP_LIST)
+			break;
+		s->list[at] = pick_key(logit, i);
+	}
+	block_sync();
+	if (s->listed >= a->k && s->listed <= TOP_LIST) {
+		k.list = s->list;
+		k.n = s->listed;
+	}
+	return k;
+}
+
+/* The k'th greatest key, a byte at a time from the top. */
+DEVICE uint64_t top_least(const struct top_keys *k, uint32_t left, struct top_space *s)
+{
+	uint64_t least = 0;
+
 	for (int shift = 56; shift >= 0; shift -= 8) {
 		if (THREAD < 256)
 			s->count[THREAD] = 0;
 		block_sync();
-		for (uint32_t i = THREAD; i < a.rows; i += TOP_THREADS) {
-			uint64_t key = pick_key(logits[i], i);
+		for (uint32_t i = THREAD; i < k->n; i += TOP_THREADS) {
+			uint64_t key = top_key(k, i);
 
 			if (shift == 56 || key >> (shift + 8) == least >> (shift + 8))
 				atomic_add_u32(&s->count[key >> shift & 255], 1);
@@ -97,11 +131,25 @@ KERNEL(cuda_top, struct cuda_pick, TOP_THREADS, 1)
 		least |= (uint64_t)s->digit << shift;
 		left = s->left;
 	}
+	return least;
+}
+
+KERNEL(cuda_top, struct cuda_pick, TOP_THREADS, 1)
+{
+	SHARED(struct top_space, s, 1);
+	uint32_t t = BLOCK_X;
+	struct top_keys k;
+	uint64_t least;
+
+	grid_next();
+	grid_wait();
+	k = top_gather(&a, t, s);
+	least = top_least(&k, a.k, s);
 	if (THREAD == 0)
 		s->n = 0;
 	block_sync();
-	for (uint32_t i = THREAD; i < a.rows; i += TOP_THREADS) {
-		uint64_t key = pick_key(logits[i], i);
+	for (uint32_t i = THREAD; i < k.n; i += TOP_THREADS) {
+		uint64_t key = top_key(&k, i);
 
 		if (key >= least)
 			s->found[atomic_add_u32(&s->n, 1)] = key;

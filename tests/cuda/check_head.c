@@ -169,6 +169,17 @@ static void pick(void)
 		CHECK_INT(pos[0], 3 + round);
 		CHECK_INT(pos[1], 4 + round);
 	}
+	/* more than fit into a list; fewer than are wanted */
+	int32_t top[2][3];
+	p.k = 3;
+	p.id = there(NULL, sizeof top);
+	launch(CUDA_TOP, &p);
+	here(top, p.id, sizeof top);
+	CHECK_INT(top[0][0], 4500);
+	CHECK_INT(top[0][1], 8999);
+	CHECK_INT(top[1][0], 8191);
+	CHECK_INT(top[1][1], 0);
+	CHECK_INT(top[1][2], 1);
 	leave();
 }
 
