@@ -38,7 +38,9 @@ static void vector(const void *args, struct cuda_shape *s)
 {
 	const struct cuda_product *a = args;
 
-	set(s, bands(a), 1, 1, 256, layout_tiles(a->k) * TILE_COLUMNS);
+	set(s, bands(a), 1, 1, 256,
+	    layout_tiles(a->k) * TILE_COLUMNS +
+	        (vector_stages(a->k, a->norm != NULL) ? 4 * a->k : 0));
 }
 
 static void batch(const void *args, struct cuda_shape *s)
@@ -156,7 +158,6 @@ static void probe(const void *args, struct cuda_shape *s)
 	set(s, a->blocks, 1, 1, 256, 0);
 }
 
-#define VECTOR_SHARED 96256u /* what sm_86 has, less the static part */
 #define PROMPT_SHARED 96256u
 
 static const struct {

@@ -115,6 +115,15 @@ CUDA_HD uint32_t layout_split(uint32_t positions, uint32_t splits, uint32_t i)
 
 #define BATCH_TOKENS 32u
 
+#define VECTOR_SHARED 96256u /* what sm_86 has, less what is not asked for at launch */
+
+/* Whether the weights of a norm come into shared memory, behind the int8 inputs, before the input
+ * is there. */
+CUDA_HD int vector_stages(uint32_t k, int norm)
+{
+	return norm && k % 4 == 0 && layout_tiles(k) * TILE_COLUMNS + 4 * k <= VECTOR_SHARED;
+}
+
 #define DENSE_LANES  16u
 #define DENSE_GROUPS 16u /* of lanes in a block */
 #define DENSE_ROWS   4u  /* of a group, for one token */

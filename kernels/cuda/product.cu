@@ -43,6 +43,8 @@ DEVICE void vector_run(const struct cuda_product *a, uint32_t count, uint32_t *q
 	struct pair inverse = {1, 0};
 	struct vector_matrix m[2];
 	struct cuda_part part;
+	int staged = vector_stages(a->k, a->norm != NULL);
+	float *norm = (float *)(q + layout_tiles(a->k) * (TILE_COLUMNS / 4)), before = 0;
 	uint32_t ahead = VECTOR_AHEAD / count;
 	struct layout_band at = {0, BLOCK_X};
 	uint32_t tiles = layout_tiles(a->k), row;
@@ -64,10 +66,20 @@ DEVICE void vector_run(const struct cuda_product *a, uint32_t count, uint32_t *q
 				m[i].ahead[j] =
 				    load_once(m[i].codes + (WARP + j * NORM_WARPS) * TILE_BYTES);
 	}
+	/* a thread reads the weights that it copied itself */
+	for (uint32_t i = 4 * THREAD; staged && i < a->k; i += 4 * NORM_THREADS)
+		copy_start(norm + i, a->norm + i, 1);
+	copies_close();
+	row = at.band * BAND_ROWS + THREAD;
 	grid_next();
 	grid_wait();
+	if (a->then == CUDA_SUM && THREAD < BAND_ROWS && row < part.rows)
+		before = part.y[row];
 	if (a->norm)
 		inverse = norm_inverse(&in, space);
+	copies_wait(0);
+	if (staged)
+		in.w = norm;
 	scale = norm_scale(&in, inverse, space);
 	norm_round(&in, inverse, scale, tiles * TILE_COLUMNS, q, space);
 	block_sync();
@@ -108,7 +120,6 @@ DEVICE void vector_run(const struct cuda_product *a, uint32_t count, uint32_t *q
 			sums[(i * NORM_WARPS + WARP) * BAND_ROWS + 8 * h + LANE / 4] = v;
 	}
 	block_sync();
-	row = at.band * BAND_ROWS + THREAD;
 	if (THREAD < BAND_ROWS && row < part.rows) {
 		float value[2];
 
@@ -126,7 +137,7 @@ DEVICE void vector_run(const struct cuda_product *a, uint32_t count, uint32_t *q
 		if (count == 2)
 			part.y[row] = act_float(a->then, value[0], value[1]);
 		else
-			product_put(a->then, part.y + row, value[0]);
+			part.y[row] = a->then == CUDA_SUM ? before + value[0] : value[0];
 	}
 }
 

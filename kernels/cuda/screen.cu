@@ -253,6 +253,8 @@ KERNEL(cuda_screen_limit, struct cuda_screen, LIMIT_THREADS, 1)
 
 	grid_next();
 	grid_wait();
+	if (a.want == 1) /* CUDA_SCREEN_BOUND did it */
+		return;
 	if (THREAD < 2)
 		count[THREAD] = 0;
 	block_sync();
