@@ -71,6 +71,13 @@ static void dense(const void *args, struct cuda_shape *s)
 	set(s, layout_up(a->rows, rows), a->n == 1 ? 1 : layout_up(a->n, DENSE_TOKENS), 1, 256, 0);
 }
 
+static void dense_many(const void *args, struct cuda_shape *s)
+{
+	const struct cuda_dense *a = args;
+
+	set(s, layout_up(a->rows, MANY_ROWS), layout_up(a->n, MANY_TOKENS), 1, MANY_THREADS, 0);
+}
+
 static void widen(const void *args, struct cuda_shape *s)
 {
 	const struct cuda_widen *a = args;
@@ -171,6 +178,7 @@ static const struct {
     [CUDA_GEMM] = {{"cuda_gemm", sizeof(struct cuda_product), GEMM_STAGES *GEMM_STAGE}, gemm},
     [CUDA_MIXED] = {{"cuda_mixed", sizeof(struct cuda_product), 0}, mixed},
     [CUDA_DENSE] = {{"cuda_dense", sizeof(struct cuda_dense), 0}, dense},
+    [CUDA_DENSE_MANY] = {{"cuda_dense_many", sizeof(struct cuda_dense), 0}, dense_many},
     [CUDA_WIDEN] = {{"cuda_widen", sizeof(struct cuda_widen), 0}, widen},
     [CUDA_ACT] = {{"cuda_act", sizeof(struct cuda_act), 0}, act},
     [CUDA_ROPE] = {{"cuda_rope", sizeof(struct cuda_attend), 0}, rope},
@@ -211,6 +219,11 @@ enum cuda_kernel cuda_product_kernel(uint32_t n, uint32_t k, int mixed)
 	if (n == 1 && cuda_q_stride(k) <= VECTOR_SHARED)
 		return CUDA_VECTOR;
 	return n <= BATCH_TOKENS ? CUDA_BATCH : CUDA_GEMM;
+}
+
+enum cuda_kernel cuda_dense_kernel(uint32_t n)
+{
+	return n < MANY_TOKENS / 2 ? CUDA_DENSE : CUDA_DENSE_MANY;
 }
 
 int cuda_dense_type(enum dtype t)

@@ -31,7 +31,8 @@ enum cuda_kernel {
 	CUDA_BATCH,         /* struct cuda_product: n <= 32, from int8 */
 	CUDA_GEMM,          /* struct cuda_product: any n, from int8 */
 	CUDA_MIXED,         /* struct cuda_product: any n, from int8, d differs within rows */
-	CUDA_DENSE,         /* struct cuda_dense */
+	CUDA_DENSE,         /* struct cuda_dense: scalar's sums */
+	CUDA_DENSE_MANY,    /* struct cuda_dense: any n, on tensor cores, to 2^-20 */
 	CUDA_WIDEN,         /* struct cuda_widen */
 	CUDA_ACT,           /* struct cuda_act */
 	CUDA_ROPE,          /* struct cuda_attend: rotation and the cache, for prompts */
@@ -175,6 +176,11 @@ struct cuda_dense {
 };
 
 int cuda_dense_type(enum dtype t);
+
+/* CUDA_DENSE, or CUDA_DENSE_MANY from so many tokens on that it pays (as on the host, where a
+ * library multiplies from 32 on): with it a result is no longer that of fewer tokens in every bit.
+ */
+enum cuda_kernel cuda_dense_kernel(uint32_t n);
 
 /* Rows to floats, for products by a library: y (rows, k) = scale * W. */
 struct cuda_widen {

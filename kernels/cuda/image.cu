@@ -5,6 +5,7 @@
 #include "attend.cu"
 #include "prompt.cu"
 #include "dense.cu"
+#include "many.cu"
 #include "screen.cu"
 #include "pick.cu"
 #include "probe.cu"

@@ -130,6 +130,10 @@ CUDA_HD int vector_stages(uint32_t k, int norm)
 #define DENSE_SOME   2u  /* for DENSE_TOKENS at a time */
 #define DENSE_TOKENS 8u
 
+#define MANY_ROWS    64u
+#define MANY_TOKENS  64u
+#define MANY_THREADS 128u
+
 #define ATTEND_HEADS 4u   /* query heads of a block */
 #define ATTEND_DIM   256u /* values of a head, at most */
 

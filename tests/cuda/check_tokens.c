@@ -282,6 +282,69 @@ static void dense(enum dtype t, uint32_t rows, uint32_t k, uint32_t n, enum cuda
 	leave();
 }
 
+/* Tensor cores: within MANY_TOLERANCE of the sum of the products' magnitudes. */
+#define MANY_TOLERANCE 2e-6
+
+static void dense_many(enum dtype t, uint32_t rows, uint32_t k, uint32_t n, enum cuda_then then,
+                       float size)
+{
+	struct kernels s = {0};
+	size_t row = dtype_row_bytes(t, k), bytes = rows * row, stride = (k + 63) / 64 * 64;
+	size_t y_stride = rows + 5, y_bytes = n * y_stride * 4;
+	uint8_t *data = space(bytes);
+	float *x = space(n * stride * 4), *y = space(y_bytes), *got = space(y_bytes);
+	float *w = space(k * 4);
+	double worst = 0;
+
+	scalar_decode_init(&s);
+	random_rows(t, data, bytes);
+	for (size_t i = 0; i < n * stride; i++)
+		x[i] = real() * (i / stride % 3 ? size : 1);
+	for (size_t i = 0; i < n * y_stride; i++)
+		y[i] = real();
+	struct cuda_dense a = {.w = there(data, bytes),
+	                       .type = t,
+	                       .row_bytes = row,
+	                       .rows = rows,
+	                       .k = k,
+	                       .n = n,
+	                       .scale = 0.3f,
+	                       .then = then,
+	                       .x = there(x, n * stride * 4),
+	                       .x_stride = stride,
+	                       .y = there(y, y_bytes),
+	                       .y_stride = y_stride};
+	launch(CUDA_DENSE_MANY, &a);
+	here(got, a.y, y_bytes);
+	for (size_t r = 0; r < y_stride; r++) {
+		if (r < rows)
+			s.dequantize[t](w, data + r * row, k);
+		for (size_t i = 0; i < n; i++) {
+			double sum = 0, all = 0, old = (double)y[i * y_stride + r];
+
+			for (size_t c = 0; r < rows && c < k; c++) {
+				double p = (double)w[c] * (double)x[i * stride + c] * 0.3;
+
+				sum += p;
+				all += fabs(p);
+			}
+			sum += r >= rows || then == CUDA_SUM ? old : 0;
+			all += fabs(old) + 1e-30;
+			worst = fmax(worst, fabs(sum - (double)got[i * y_stride + r]) / all);
+		}
+	}
+	if (!(worst <= MANY_TOLERANCE))
+		printf("# %s, %u x %u, %u tokens: off by %g\n", dtype_get(t)->name, rows, k, n,
+		       worst);
+	CHECK(worst <= MANY_TOLERANCE);
+	free(data);
+	free(x);
+	free(y);
+	free(got);
+	free(w);
+	leave();
+}
+
 int check_dense(void)
 {
 	for (size_t i = 0; i < FLOAT_TYPES; i++) {
@@ -289,5 +352,9 @@ int check_dense(void)
 		dense(float_types[i], 33, 256, 9, i % 2 ? CUDA_SUM : CUDA_STORE);
 	}
 	dense(DTYPE_F16, 70, 100, 1, CUDA_SUM);
+	dense_many(DTYPE_F16, 70, 100, 67, CUDA_STORE, 1e6f);
+	dense_many(DTYPE_BF16, 64, 96, 33, CUDA_SUM, 1e-6f);
+	dense_many(DTYPE_F32, 5, 64, 64, CUDA_STORE, 0);
+	dense_many(DTYPE_Q6_K, 66, 256, 40, CUDA_STORE, 1);
 	return CHECKED();
 }

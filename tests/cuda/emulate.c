@@ -21,6 +21,7 @@
 	X(gemm)                                                                                    \
 	X(mixed)                                                                                   \
 	X(dense)                                                                                   \
+	X(dense_many)                                                                              \
 	X(widen)                                                                                   \
 	X(act)                                                                                     \
 	X(rope)                                                                                    \
