@@ -122,8 +122,8 @@ int bench_print_pair(struct bench_print *p, const struct bench_pair *pair, struc
 {
 	static const char *const head[] = {
 	    [BENCH_TABLE] = "pair       ours     theirs  theirs / ours\n",
-	    [BENCH_MARKDOWN] = "| pair | ours | theirs | theirs / ours |\n"
-			       "| ---: | ---: | ---: | ---: |\n",
+	    [BENCH_MARKDOWN] = ("| pair | ours | theirs | theirs / ours |\n"
+	                        "| ---: | ---: | ---: | ---: |\n"),
 	    [BENCH_CSV] = "pair,ours,theirs,ratio\n",
 	};
 	static const char *const format[] = {
