@@ -25,20 +25,11 @@ static void norm(const void *args, struct cuda_shape *s)
 	set(s, a->n, 1, 1, 256, 0);
 }
 
-static uint32_t bands(const struct cuda_product *a)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < (a->then >= CUDA_RELU2 ? 1 : a->parts); i++)
-		n += layout_bands(a->part[i].rows);
-	return n;
-}
-
 static void vector(const void *args, struct cuda_shape *s)
 {
 	const struct cuda_product *a = args;
 
-	set(s, bands(a), 1, 1, 256,
+	set(s, vector_blocks(a), 1, 1, 256,
 	    layout_tiles(a->k) * TILE_COLUMNS +
 	        (vector_stages(a->k, a->norm != NULL) ? 4 * a->k : 0));
 }

@@ -131,6 +131,7 @@ struct cuda_product {
 	uint32_t parts, n, k;
 	uint32_t then; /* enum cuda_then */
 	uint32_t d_blocks;
+	uint32_t units; /* multiprocessors of the device; 0: not known */
 	const float *x;
 	const float *norm; /* (k) or NULL */
 	float eps;

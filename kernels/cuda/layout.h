@@ -201,8 +201,8 @@ CUDA_HD struct layout_band layout_pair(const struct cuda_product *p, uint32_t n,
 	return b;
 }
 
-/* How many pairs there are. */
-CUDA_HD uint32_t layout_pairs(const struct cuda_product *p)
+/* Bands that CUDA_VECTOR's blocks go through: those of all parts, or of the gate. */
+CUDA_HD uint32_t vector_bands(const struct cuda_product *p)
 {
 	uint32_t bands = 0;
 
@@ -210,7 +210,21 @@ CUDA_HD uint32_t layout_pairs(const struct cuda_product *p)
 		return layout_bands(p->part[0].rows);
 	for (uint32_t i = 0; i < p->parts; i++)
 		bands += layout_bands(p->part[i].rows);
-	return (bands + 1) / 2;
+	return bands;
+}
+
+/* Blocks that take as many bands each, where `units` multiprocessors hold four at a time. */
+CUDA_HD uint32_t vector_blocks(const struct cuda_product *p)
+{
+	uint32_t bands = vector_bands(p), most = 4 * p->units;
+
+	return most && bands > most ? layout_up(bands, layout_up(bands, most)) : bands;
+}
+
+/* How many pairs there are. */
+CUDA_HD uint32_t layout_pairs(const struct cuda_product *p)
+{
+	return p->then >= CUDA_RELU2 ? vector_bands(p) : (vector_bands(p) + 1) / 2;
 }
 
 #endif

@@ -34,56 +34,38 @@ DEVICE int32_t vector_row(const struct vector_matrix *m, uint32_t h)
 	return v + warp_xor_i32(v, 2);
 }
 
-/* A band of `count` matrices (2: gate and up); which is a constant, so that all indices are. */
-DEVICE void vector_run(const struct cuda_product *a, uint32_t count, uint32_t *q)
+/* Band number n of `count` matrices (2: gate and up, else all parts one after the other): where
+ * it is, and its first tiles on their way. */
+DEVICE struct layout_band vector_begin(const struct cuda_product *a, uint32_t count, uint32_t n,
+                                       struct vector_matrix m[2])
 {
-	SHARED(struct norm_space, space, 1);
-	SHARED(int32_t, sums, 2 * NORM_WARPS * BAND_ROWS);
-	struct norm_input in = {a->x, a->norm, a->k, a->eps};
-	struct pair inverse = {1, 0};
-	struct vector_matrix m[2];
-	struct cuda_part part;
-	int staged = vector_stages(a->k, a->norm != NULL);
-	float *norm = (float *)(q + layout_tiles(a->k) * (TILE_COLUMNS / 4)), before = 0;
-	uint32_t ahead = VECTOR_AHEAD / count;
-	struct layout_band at = {0, BLOCK_X};
-	uint32_t tiles = layout_tiles(a->k), row;
-	float scale;
+	uint32_t tiles = layout_tiles(a->k), ahead = VECTOR_AHEAD / count;
+	struct layout_band at = {0, n};
 
 	if (count == 1)
-		at = layout_find(a, BLOCK_X);
-	part = product_part(a, at.part);
+		at = layout_find(a, n);
 	UNROLL
 	for (uint32_t i = 0; i < count; i++) {
-		m[i].codes = (i ? a->part[1].codes : part.codes) +
+		m[i].codes = (i ? a->part[1].codes : product_part(a, at.part).codes) +
 		             (size_t)at.band * tiles * TILE_BYTES + 16 * LANE;
-		UNROLL
-		for (uint32_t h = 0; h < 8; h++)
-			m[i].sum[h / 4][h % 4] = 0;
 		UNROLL
 		for (uint32_t j = 0; j < ahead; j++)
 			if (WARP + j * NORM_WARPS < tiles)
 				m[i].ahead[j] =
 				    load_once(m[i].codes + (WARP + j * NORM_WARPS) * TILE_BYTES);
 	}
-	/* a thread reads the weights that it copied itself */
-	for (uint32_t i = 4 * THREAD; staged && i < a->k; i += 4 * NORM_THREADS)
-		copy_start(norm + i, a->norm + i, 1);
-	copies_close();
-	row = at.band * BAND_ROWS + THREAD;
-	grid_next();
-	grid_wait();
-	if (a->then == CUDA_SUM && THREAD < BAND_ROWS && row < part.rows)
-		before = part.y[row];
-	if (a->norm)
-		inverse = norm_inverse(&in, space);
-	copies_wait(0);
-	if (staged)
-		in.w = norm;
-	scale = norm_scale(&in, inverse, space);
-	norm_round(&in, inverse, scale, tiles * TILE_COLUMNS, q, space);
-	block_sync();
+	return at;
+}
 
+/* This warp's tiles of the band. */
+DEVICE void vector_tiles(const uint32_t *q, uint32_t tiles, uint32_t count,
+                         struct vector_matrix m[2])
+{
+	uint32_t ahead = VECTOR_AHEAD / count;
+
+	UNROLL
+	for (uint32_t i = 0; i < 8 * count; i++)
+		m[i / 8].sum[i / 4 % 2][i % 4] = 0;
 	for (uint32_t t = WARP; t < tiles; t += ahead * NORM_WARPS) {
 		UNROLL
 		for (uint32_t j = 0; j < ahead; j++) {
@@ -110,34 +92,81 @@ DEVICE void vector_run(const struct cuda_product *a, uint32_t count, uint32_t *q
 			}
 		}
 	}
+}
+
+/* One output from the sums of all warps; y: what it is added to. */
+DEVICE float vector_value(const struct cuda_product *a, uint32_t count, const struct cuda_part *p,
+                          uint32_t row, const int32_t *sums, int32_t inputs, float scale, float y)
+{
+	float value[2];
+
 	UNROLL
-	for (uint32_t i = 0; i < count; i++)
-		UNROLL
-	for (uint32_t h = 0; h < 2; h++) {
-		int32_t v = vector_row(&m[i], h);
+	for (uint32_t i = 0; i < count; i++) {
+		const struct cuda_part *part = i ? &a->part[1] : p;
+		int32_t v = 0;
 
-		if (LANE % 4 == 0)
-			sums[(i * NORM_WARPS + WARP) * BAND_ROWS + 8 * h + LANE / 4] = v;
+		UNROLL
+		for (uint32_t w = 0; w < NORM_WARPS; w++)
+			v += sums[(i * NORM_WARPS + w) * BAND_ROWS + row % BAND_ROWS];
+		value[i] = product_value(part, row, v, inputs, rescale_factor(part->scale, scale));
 	}
+	if (count == 2)
+		return act_float(a->then, value[0], value[1]);
+	return a->then == CUDA_SUM ? y + value[0] : value[0];
+}
+
+/* The bands of this block, of `count` matrices, which is a constant so that all indices are. */
+DEVICE void vector_run(const struct cuda_product *a, uint32_t count, uint32_t *q)
+{
+	SHARED(struct norm_space, space, 1);
+	SHARED(int32_t, sums, 2 * 2 * NORM_WARPS * BAND_ROWS);
+	struct norm_input in = {a->x, a->norm, a->k, a->eps};
+	struct pair inverse = {1, 0};
+	struct vector_matrix m[2];
+	int staged = vector_stages(a->k, a->norm != NULL);
+	uint32_t tiles = layout_tiles(a->k), bands = vector_bands(a), turn = 0;
+	float *norm = (float *)(q + tiles * (TILE_COLUMNS / 4)), scale;
+	struct layout_band at = vector_begin(a, count, BLOCK_X, m);
+
+	/* a thread reads the weights that it copied itself */
+	for (uint32_t i = 4 * THREAD; staged && i < a->k; i += 4 * NORM_THREADS)
+		copy_start(norm + i, a->norm + i, 1);
+	copies_close();
+	grid_next();
+	grid_wait();
+	if (a->norm)
+		inverse = norm_inverse(&in, space);
+	copies_wait(0);
+	if (staged)
+		in.w = norm;
+	scale = norm_scale(&in, inverse, space);
+	norm_round(&in, inverse, scale, tiles * TILE_COLUMNS, q, space);
 	block_sync();
-	if (THREAD < BAND_ROWS && row < part.rows) {
-		float value[2];
 
+	UNROLL_ONCE
+	for (uint32_t n = BLOCK_X; n < bands; n += BLOCKS_X, turn ^= 1) {
+		/* the sums of the band before may still be read */
+		int32_t *mine = sums + turn * 2 * NORM_WARPS * BAND_ROWS;
+		struct cuda_part part = product_part(a, at.part);
+		uint32_t row = at.band * BAND_ROWS + THREAD;
+		int writes = THREAD < BAND_ROWS && row < part.rows;
+		float y = a->then == CUDA_SUM && writes ? part.y[row] : 0.0f;
+
+		vector_tiles(q, tiles, count, m);
 		UNROLL
-		for (uint32_t i = 0; i < count; i++) {
-			const struct cuda_part *p = i ? &a->part[1] : &part;
-			int32_t v = 0;
+		for (uint32_t i = 0; i < 2 * count; i++) {
+			int32_t v = vector_row(&m[i / 2], i % 2);
 
-			UNROLL
-			for (uint32_t w = 0; w < NORM_WARPS; w++)
-				v += sums[(i * NORM_WARPS + w) * BAND_ROWS + THREAD];
-			value[i] = product_value(p, row, v, norm_sum(space),
-			                         rescale_factor(p->scale, scale));
+			if (LANE % 4 == 0)
+				mine[(i / 2 * NORM_WARPS + WARP) * BAND_ROWS + 8 * (i % 2) +
+				     LANE / 4] = v;
 		}
-		if (count == 2)
-			part.y[row] = act_float(a->then, value[0], value[1]);
-		else
-			part.y[row] = a->then == CUDA_SUM ? before + value[0] : value[0];
+		if (n + BLOCKS_X < bands)
+			at = vector_begin(a, count, n + BLOCKS_X, m);
+		block_sync();
+		if (writes)
+			part.y[row] =
+			    vector_value(a, count, &part, row, mine, norm_sum(space), scale, y);
 	}
 }
 

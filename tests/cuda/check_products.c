@@ -169,6 +169,7 @@ static void product(enum cuda_kernel kernel, struct matrix *m, uint32_t parts, e
 	                         .n = in->n,
 	                         .k = in->k,
 	                         .then = then,
+	                         .units = below(2), /* blocks that take several bands, too */
 	                         .d_blocks = (uint32_t)m[0].packing.d_blocks,
 	                         .x = there(in->x, in->n * in->stride * 4),
 	                         .norm = there(in->norm, in->k * 4),
