@@ -57,10 +57,12 @@ DEVICE void attend_scores(const struct cuda_attend *a, uint32_t type, const uint
 				struct piece c = cache_piece(type, k + p * a->k_row, i, a->dim_k);
 
 				UNROLL
-				for (uint32_t h = 0; h < ATTEND_HEADS; h++)
+				for (uint32_t h = 0; h < ATTEND_HEADS; h++) {
 					UNROLL
-				for (uint32_t j = 0; j < PIECE; j++)
-					sum[h] = fmaf(c.v[j], s->q[h][PIECE * i + j], sum[h]);
+					for (uint32_t j = 0; j < PIECE; j++)
+						sum[h] =
+						    fmaf(c.v[j], s->q[h][PIECE * i + j], sum[h]);
+				}
 			}
 		UNROLL
 		for (uint32_t h = 0; h < ATTEND_HEADS; h++) {
@@ -111,20 +113,22 @@ DEVICE void attend_values(const struct cuda_attend *a, uint32_t type, const uint
 	uint32_t piece = THREAD % pieces, group = THREAD / pieces;
 
 	UNROLL
-	for (uint32_t h = 0; h < ATTEND_HEADS; h++)
+	for (uint32_t h = 0; h < ATTEND_HEADS; h++) {
 		UNROLL
-	for (uint32_t j = 0; j < PIECE; j++)
-		sums->v[h][j] *= s->keep[h];
+		for (uint32_t j = 0; j < PIECE; j++)
+			sums->v[h][j] *= s->keep[h];
+	}
 	if (group >= groups)
 		return;
 	for (uint32_t p = lo + group; p < hi; p += groups) {
 		struct piece c = cache_piece(type, v + p * a->v_row, piece, a->dim_v);
 
 		UNROLL
-		for (uint32_t h = 0; h < ATTEND_HEADS; h++)
+		for (uint32_t h = 0; h < ATTEND_HEADS; h++) {
 			UNROLL
-		for (uint32_t j = 0; j < PIECE; j++)
-			sums->v[h][j] = fmaf(s->score[h][p - lo], c.v[j], sums->v[h][j]);
+			for (uint32_t j = 0; j < PIECE; j++)
+				sums->v[h][j] = fmaf(s->score[h][p - lo], c.v[j], sums->v[h][j]);
+		}
 	}
 }
 
@@ -136,14 +140,16 @@ DEVICE void attend_gather(const struct cuda_attend *a, const struct attend_sums 
 	uint32_t piece = THREAD % pieces, group = THREAD / pieces;
 
 	for (uint32_t g = 0; g < groups; g++) {
-		if (g == group)
+		if (g == group) {
 			UNROLL
-		for (uint32_t h = 0; h < ATTEND_HEADS; h++)
-			UNROLL
-		for (uint32_t j = 0; j < PIECE; j++) {
-			float *out = &s->out[h][PIECE * piece + j];
+			for (uint32_t h = 0; h < ATTEND_HEADS; h++) {
+				UNROLL
+				for (uint32_t j = 0; j < PIECE; j++) {
+					float *out = &s->out[h][PIECE * piece + j];
 
-			*out = g ? *out + sums->v[h][j] : sums->v[h][j];
+					*out = g ? *out + sums->v[h][j] : sums->v[h][j];
+				}
+			}
 		}
 		block_sync();
 	}

@@ -55,10 +55,11 @@ DEVICE void gemm_tile(const uint8_t *stage, uint32_t rows, uint32_t tokens, int3
 			struct words x = load_words(stage + gemm_piece(token, LANE % 4 * 2 + half));
 
 			UNROLL
-			for (uint32_t s = 0; s < 2; s++)
+			for (uint32_t s = 0; s < 2; s++) {
 				UNROLL
-			for (uint32_t i = 0; i < 2; i++)
-				mma_us(c[i][g], f[s][i], x.w[2 * s], x.w[2 * s + 1]);
+				for (uint32_t i = 0; i < 2; i++)
+					mma_us(c[i][g], f[s][i], x.w[2 * s], x.w[2 * s + 1]);
+			}
 		}
 	}
 }
@@ -133,20 +134,22 @@ KERNEL(cuda_gemm, struct cuda_product, 32 * GEMM_WARPS, 2)
 	if (first.part == LAYOUT_NONE)
 		return;
 	UNROLL
-	for (uint32_t g = 0; g < 8; g++)
+	for (uint32_t g = 0; g < 8; g++) {
 		UNROLL
-	for (uint32_t r = 0; r < 4; r++) {
-		uint32_t t = tokens * 64 + 8 * g + LANE % 4 * 2 + r % 2;
-		uint32_t row = LANE / 4 + 8 * (r / 2);
-		float gate, up = 0;
+		for (uint32_t r = 0; r < 4; r++) {
+			uint32_t t = tokens * 64 + 8 * g + LANE % 4 * 2 + r % 2;
+			uint32_t row = LANE / 4 + 8 * (r / 2);
+			float gate, up = 0;
 
-		if (BLOCK_Y * GEMM_TOKENS + t >= a.n)
-			continue;
-		gate = gemm_value(&a, info, first, row, t, c[0][g][r]);
-		if (second.part != LAYOUT_NONE)
-			up = gemm_value(&a, info, second, row, t, c[1][g][r]);
-		if (a.then >= CUDA_RELU2 && first.band * BAND_ROWS + row < a.part[0].rows)
-			a.part[0].y[(BLOCK_Y * GEMM_TOKENS + t) * a.y_stride +
-			            first.band * BAND_ROWS + row] = act_float(a.then, gate, up);
+			if (BLOCK_Y * GEMM_TOKENS + t >= a.n)
+				continue;
+			gate = gemm_value(&a, info, first, row, t, c[0][g][r]);
+			if (second.part != LAYOUT_NONE)
+				up = gemm_value(&a, info, second, row, t, c[1][g][r]);
+			if (a.then >= CUDA_RELU2 && first.band * BAND_ROWS + row < a.part[0].rows)
+				a.part[0].y[(BLOCK_Y * GEMM_TOKENS + t) * a.y_stride +
+				            first.band * BAND_ROWS + row] =
+				    act_float(a.then, gate, up);
+		}
 	}
 }

@@ -18,11 +18,12 @@ struct vector_matrix {
 DEVICE void vector_tile(struct vector_matrix *m, const struct words *w, const uint32_t x[8])
 {
 	UNROLL
-	for (uint32_t r = 0; r < 4; r++)
+	for (uint32_t r = 0; r < 4; r++) {
 		UNROLL
-	for (uint32_t s = 0; s < 4; s++)
-		m->sum[r & 1][s] =
-		    dot4_us(w->w[r] & 0x03030303u << 2 * s, x[2 * s + (r >> 1)], m->sum[r & 1][s]);
+		for (uint32_t s = 0; s < 4; s++)
+			m->sum[r & 1][s] = dot4_us(w->w[r] & 0x03030303u << 2 * s,
+			                           x[2 * s + (r >> 1)], m->sum[r & 1][s]);
+	}
 }
 
 /* The sum of row g + 8 h over the lanes of its group of four. */
@@ -263,15 +264,18 @@ DEVICE void batch_run(const struct cuda_product *a, uint32_t groups, int32_t *su
 		}
 	}
 	UNROLL
-	for (uint32_t i = 0; i < 2; i++)
+	for (uint32_t i = 0; i < 2; i++) {
 		UNROLL
-	for (uint32_t g = 0; g < groups; g++)
-		UNROLL
-	for (uint32_t r = 0; r < 4; r++) {
-		uint32_t row = LANE / 4 + 8 * (r / 2);
-		uint32_t token = 8 * g + LANE % 4 * 2 + r % 2;
+		for (uint32_t g = 0; g < groups; g++) {
+			UNROLL
+			for (uint32_t r = 0; r < 4; r++) {
+				uint32_t row = LANE / 4 + 8 * (r / 2);
+				uint32_t token = 8 * g + LANE % 4 * 2 + r % 2;
 
-		atomic_add_i32(&sums[(token * 2 + i) * BAND_ROWS + row], c[i][g][r]);
+				atomic_add_i32(&sums[(token * 2 + i) * BAND_ROWS + row],
+				               c[i][g][r]);
+			}
+		}
 	}
 	block_sync();
 	/* neighbouring threads have neighbouring rows of a token */

@@ -169,12 +169,13 @@ DEVICE void prompt_weigh(float c[4][4], struct prompt_rows *rows, uint32_t p0, u
 		float max = rows->max[h];
 
 		UNROLL
-		for (uint32_t n = 0; n < 4; n++)
+		for (uint32_t n = 0; n < 4; n++) {
 			UNROLL
-		for (uint32_t i = 0; i < 2; i++) {
-			if (p0 + 8 * n + 2 * (LANE % 4) + i > seen)
-				c[n][2 * h + i] = -INFINITY;
-			max = max_float(max, c[n][2 * h + i]);
+			for (uint32_t i = 0; i < 2; i++) {
+				if (p0 + 8 * n + 2 * (LANE % 4) + i > seen)
+					c[n][2 * h + i] = -INFINITY;
+				max = max_float(max, c[n][2 * h + i]);
+			}
 		}
 		max = max_float(max, warp_xor_f32(max, 1));
 		max = max_float(max, warp_xor_f32(max, 2));
@@ -182,11 +183,12 @@ DEVICE void prompt_weigh(float c[4][4], struct prompt_rows *rows, uint32_t p0, u
 		rows->max[h] = max;
 		rows->sum[h] *= keep[h];
 		UNROLL
-		for (uint32_t n = 0; n < 4; n++)
+		for (uint32_t n = 0; n < 4; n++) {
 			UNROLL
-		for (uint32_t i = 0; i < 2; i++) {
-			c[n][2 * h + i] = exp_float(c[n][2 * h + i] - max);
-			rows->sum[h] += c[n][2 * h + i];
+			for (uint32_t i = 0; i < 2; i++) {
+				c[n][2 * h + i] = exp_float(c[n][2 * h + i] - max);
+				rows->sum[h] += c[n][2 * h + i];
+			}
 		}
 	}
 }
