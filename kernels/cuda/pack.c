@@ -217,7 +217,7 @@ static void put(uint8_t *band, uint32_t row, uint32_t column, uint32_t code)
 
 static uint32_t get(const uint8_t *band, uint32_t row, uint32_t column)
 {
-	return band[layout_byte(row, column)] >> layout_shift(column) & 3u;
+	return (uint32_t)band[layout_byte(row, column)] >> layout_shift(column) & 3u;
 }
 
 static int all_zero(const uint8_t *codes, uint32_t n)
