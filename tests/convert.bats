@@ -2,6 +2,7 @@
 # bitnet-convert: what a user sees.  The tables beside the checkpoints are compared in unit_convert.
 
 bats_require_minimum_version 1.5.0
+load refuses
 
 setup() {
 	cd "$BATS_TEST_DIRNAME/.." || return
@@ -9,18 +10,6 @@ setup() {
 	checkpoints=tests/data/checkpoints
 	hostile=tests/data/hostile
 	tmp=$BATS_TEST_TMPDIR
-}
-
-# The command ends with status $1, nothing on standard output and the one line $2 (a pattern).
-refuses() {
-	local want=$1 pattern=$2
-	shift 2
-	run --separate-stderr "$@"
-	echo "status $status, stderr: $stderr"
-	[ "$status" -eq "$want" ]
-	[ -z "$output" ]
-	[ "${#stderr_lines[@]}" -eq 1 ]
-	[[ $stderr == $pattern ]]
 }
 
 # No partial file or journal lies in the directory of the test.

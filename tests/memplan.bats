@@ -2,6 +2,7 @@
 # bitnet-memplan: what a user sees, and that the plan is what bitnet-run takes.
 
 bats_require_minimum_version 1.5.0
+load refuses
 
 setup_file() {
 	export models=$BATS_FILE_TMPDIR
@@ -22,17 +23,6 @@ setup() {
 	shared=${BITNET_SHARED:-../shared}
 	model=tests/data/shakespeare.gguf
 	tmp=$BATS_TEST_TMPDIR
-}
-
-refuses() {
-	local want=$1 pattern=$2
-	shift 2
-	run --separate-stderr "$@"
-	echo "status $status, stderr: $stderr"
-	[ "$status" -eq "$want" ]
-	[ -z "$output" ]
-	[ "${#stderr_lines[@]}" -eq 1 ]
-	[[ $stderr == $pattern ]]
 }
 
 header() { # FILE KEY=VALUE...

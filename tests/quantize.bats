@@ -2,24 +2,13 @@
 # bitnet-quantize: what a user sees.
 
 bats_require_minimum_version 1.5.0
+load refuses
 
 setup() {
 	cd "$BATS_TEST_DIRNAME/.." || return
 	model=tests/data/shakespeare.gguf
 	quant=tests/data/quant
 	tmp=$BATS_TEST_TMPDIR
-}
-
-# The command ends with status $1, nothing on standard output and the one line $2 (a pattern).
-refuses() {
-	local want=$1 pattern=$2
-	shift 2
-	run --separate-stderr "$@"
-	echo "status $status, stderr: $stderr"
-	[ "$status" -eq "$want" ]
-	[ -z "$output" ]
-	[ "${#stderr_lines[@]}" -eq 1 ]
-	[[ $stderr == $pattern ]]
 }
 
 # The model with its matrices in type $1, as $tmp/$1.gguf.

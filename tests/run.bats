@@ -2,6 +2,7 @@
 # bitnet-run: what a user sees.
 
 bats_require_minimum_version 1.5.0
+load refuses
 
 setup() {
 	cd "$BATS_TEST_DIRNAME/.."
@@ -14,18 +15,6 @@ setup() {
 # Greedy text after ROMEO:, from the reference; its first 7 ids are firm.
 greedy() {
 	jq -r ".greedy[0].ids[:$1] | map(tostring) | join(\" \")" tests/data/shakespeare.json
-}
-
-# The command ends with status $1, nothing on standard output and the one line $2 (a pattern).
-refuses() {
-	local want=$1 pattern=$2
-	shift 2
-	run --separate-stderr "$@"
-	echo "status $status, stderr: $stderr"
-	[ "$status" -eq "$want" ]
-	[ -z "$output" ]
-	[ "${#stderr_lines[@]}" -eq 1 ]
-	[[ $stderr == $pattern ]]
 }
 
 # --- text ---------------------------------------------------------------------------------------
