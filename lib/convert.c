@@ -312,7 +312,7 @@ static int set_fingerprint(struct convert *c, struct err *e)
 
 static void add_up(struct convert *c)
 {
-	uint64_t metadata = 0, retypes = 0;
+	uint64_t metadata = 0, retypes = 0, passing;
 
 	for (unsigned f = 0; f < c->n_files; f++)
 		c->bytes += c->files[f].size;
@@ -320,8 +320,10 @@ static void add_up(struct convert *c)
 		metadata += c->w.kv[i].bytes;
 	for (uint64_t i = 0; i < c->n_jobs; i++)
 		retypes += !c->jobs[i].copy && !c->jobs[i].made;
-	c->memory = MEMORY_BASE + metadata + c->vocab + (c->n_jobs + c->g.n_tensors) * 512 +
-	            (retypes ? RETYPE_RESIDENT : 0);
+	/* The tokenizer is read before, and its memory serves again. */
+	passing = retypes ? RETYPE_RESIDENT : 0;
+	passing = c->vocab > passing ? c->vocab : passing;
+	c->memory = MEMORY_BASE + metadata + (c->n_jobs + c->g.n_tensors) * 512 + passing;
 }
 
 static int check_memory(const struct convert *c, struct err *e)

@@ -69,9 +69,6 @@ static int put_metadata(struct convert *c, const struct convert_type *type, stru
 	return put_activation(c, e);
 }
 
-/* A tokenizer.json takes this times its size while it is read: a tree of many small strings. */
-#define MEMORY_JSON 10
-
 static uint64_t tokenizer_bytes(const char *dir)
 {
 	char path[4200];
@@ -81,14 +78,20 @@ static uint64_t tokenizer_bytes(const char *dir)
 	return stat(path, &st) ? 0 : (uint64_t)st.st_size;
 }
 
+/* What a token and a merge take while a tokenizer is read: their bytes, lists and hashes; measured,
+ * rounded up. */
+#define MEMORY_TOKEN 64
+#define MEMORY_MERGE 56
+
 static int put_vocab(struct convert *c, struct err *e)
 {
 	struct hf_vocab v = {0};
 	int r;
 
-	c->vocab = MEMORY_JSON * tokenizer_bytes(c->hf.dir);
 	if (hf_vocab_open(&v, c->hf.dir, (uint32_t)c->hf.n_vocab, e))
 		return -1;
+	c->vocab = tokenizer_bytes(c->hf.dir) + v.n * (uint64_t)MEMORY_TOKEN +
+	           v.n_merges * (uint64_t)MEMORY_MERGE;
 	r = hf_vocab_write(&v, &c->w, e);
 	hf_vocab_close(&v);
 	return r;

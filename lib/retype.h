@@ -66,7 +66,7 @@ struct retype_target {
 struct retype; /* private */
 
 /* What a retyping adds to the resident set, at most; measured, rounded up. */
-#define RETYPE_RESIDENT (24u << 20)
+#define RETYPE_RESIDENT (20u << 20)
 
 /* Checks, takes memory (less than RETYPE_RESIDENT), reads the tensor once where a scale must be
  * known first. threads may be NULL.  Owner: the caller, retype_close ends it.  source and target

@@ -15,10 +15,10 @@
 
 /* Bytes that all slots together may take, mapped pages of the source and what is kept of it
  * included; one slot is always made. */
-#define RETYPE_MEMORY (16u << 20)
+#define RETYPE_MEMORY (12u << 20)
 
 /* The largest payload that is kept in memory when it would have to be read several times. */
-#define RETYPE_KEPT (12u << 20)
+#define RETYPE_KEPT (8u << 20)
 
 /* What one piece gives besides bytes; joined in the order of the pieces. */
 struct retype_sums {
