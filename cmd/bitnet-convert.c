@@ -124,7 +124,7 @@ static const struct opt options[] = {
     {OPT_FLAG, 'c', "checksums", &o.convert.checksums, NULL,
      "print XXH64 sums of every tensor and file: a manifest"},
     {OPT_STRING, 0, "check", &o.check, "MANIFEST",
-     "compare the files that MANIFEST names, which lie beside it, with its sums"},
+     "compare the files that MANIFEST names, relative to where it lies, with its sums"},
     {OPT_FLAG, 0, "verify", &o.verify, NULL, "read the output again and compare every value"},
     {OPT_CALL, 0, "progress", &o.progress, "HOW",
      "auto (a bar on a terminal), bar, json or none, on standard error", .call = set_progress},

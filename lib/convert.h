@@ -82,7 +82,8 @@ int convert_verify(struct convert *c, struct progress *p, const volatile sig_ato
  * "xxh64  HEX  FILE" for whole files. */
 int convert_manifest(const struct convert *c, FILE *out, struct err *e);
 
-/* Compares the files that a manifest names, looked for beside it, with its checksums; lines of
+/* Compares the files that a manifest ("-": standard input) names, relative to where it lies, with
+ * its checksums; lines of
  * other kinds of sums are passed over.  Manifests of llama.cpp's gguf-hash are read too: their sum
  * of a file is that of its payloads alone.  Prints every difference to out.  0 all equal, 1 some
  * differ, -1. */

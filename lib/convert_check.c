@@ -37,7 +37,6 @@ int convert_manifest(const struct convert *c, FILE *out, struct err *e)
 /* A file that a manifest names, open while its lines last. */
 struct subject {
 	char *path; /* owned; NULL: none */
-	char name[256];
 	struct gguf g;
 	struct safetensors st;
 	int is_st;
@@ -53,21 +52,30 @@ static void end_subject(struct subject *s)
 	s->path = NULL;
 }
 
+/* Names are relative to where the manifest lies. */
+static char *path_of(const char *manifest, const char *name, struct err *e)
+{
+	const char *slash = *name == '/' ? NULL : strrchr(manifest, '/');
+	size_t dir = slash ? (size_t)(slash - manifest) + 1 : 0, n = dir + strlen(name) + 1;
+	char *path = mem_alloc(MEM_IO, n, e);
+
+	if (path)
+		snprintf(path, n, "%.*s%s", (int)dir, manifest, name);
+	return path;
+}
+
 static int begin_subject(struct subject *s, const char *manifest, const char *name, struct err *e)
 {
-	const char *slash = strrchr(manifest, '/');
-	int dir = slash ? (int)(slash - manifest) + 1 : 0;
+	char *path = path_of(manifest, name, e);
 	size_t n = strlen(name);
 
-	if (s->path && !strcmp(s->name, name))
-		return 0;
-	end_subject(s);
-	if (n >= sizeof s->name || strchr(name, '/'))
-		return err_set(e, ERR_TROUBLE, "%s is not the name of a file beside it", name);
-	char *path = mem_alloc(MEM_IO, (size_t)dir + n + 1, e);
 	if (!path)
 		return -1;
-	snprintf(path, (size_t)dir + n + 1, "%.*s%s", dir, manifest, name);
+	if (s->path && !strcmp(s->path, path)) {
+		mem_free(path);
+		return 0;
+	}
+	end_subject(s);
 	s->is_st = n > 12 && !strcmp(name + n - 12, ".safetensors");
 	if (s->is_st ? safetensors_open(&s->st, path, e)
 	             : gguf_open(&s->g, path, GGUF_NO_SIBLINGS, e)) {
@@ -75,7 +83,6 @@ static int begin_subject(struct subject *s, const char *manifest, const char *na
 		return err_in(e, "%s", name);
 	}
 	s->path = path;
-	snprintf(s->name, sizeof s->name, "%s", name);
 	return 0;
 }
 

@@ -407,6 +407,20 @@ class_gives_its_logits() {
 	[ "$status" -eq 2 ]
 }
 
+@test "a manifest may name files by a way from where it lies, and may come from a pipe" {
+	mkdir "$tmp/d"
+	bitnet-convert -c "$model" -o "$tmp/d/m.gguf" >"$tmp/d/sums"
+	sed 's,m.gguf,d/m.gguf,' "$tmp/d/sums" >"$tmp/sums"
+	bitnet-convert --check "$tmp/sums"
+	sed "s,m.gguf,$tmp/d/m.gguf," "$tmp/d/sums" | bitnet-convert --check -
+	(cd "$tmp/d" && bitnet-convert --check - <sums)
+	sed -i 's/  [0-9a-f]*  /  0123456789abcdef  /' "$tmp/sums"
+	run bitnet-convert --check "$tmp/sums"
+	[ "$status" -eq 1 ]
+	[ "${#lines[@]}" -eq 47 ]
+	[ "${lines[46]}" = 'd/m.gguf: differs' ]
+}
+
 # --- stopping and going on ----------------------------------------------------------------------
 
 # A file large enough to be stopped in.
