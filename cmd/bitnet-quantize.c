@@ -407,15 +407,18 @@ static int same_file(const struct gguf *g, const char *out)
 
 static int enough_space(const char *out, uint64_t bytes, struct err *e)
 {
-	const char *slash = strrchr(out, '/');
-	char dir[4096], need[FMT_SIZE], have[FMT_SIZE];
+	char *dir, need[FMT_SIZE], have[FMT_SIZE];
 	struct statvfs st;
+	int r;
 
 	if (!strcmp(out, "-"))
 		return 0;
-	snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - out) + 1 : 1, slash ? out : ".");
-	if (statvfs(dir, &st))
-		return err_sys(e, "%s", dir);
+	if (!(dir = io_parent(out, e)))
+		return -1;
+	r = statvfs(dir, &st) ? err_sys(e, "%s", dir) : 0;
+	free(dir);
+	if (r)
+		return -1;
 	uint64_t space = (uint64_t)st.f_bavail * (uint64_t)st.f_frsize;
 	if (space >= bytes)
 		return 0;

@@ -128,16 +128,6 @@ static int check_existing(const struct convert *c, const char *path, int directo
 	return 0;
 }
 
-/* The directory that path is in, in a new string. */
-static char *parent(const char *path, struct err *e)
-{
-	const char *slash = strrchr(path, '/');
-
-	if (!slash)
-		return mem_strndup(MEM_IO, ".", 1, e);
-	return mem_strndup(MEM_IO, path, slash == path ? 1 : (size_t)(slash - path), e);
-}
-
 /* Bytes on the disk that an earlier run's partial files hold already. */
 static uint64_t bytes_there(const struct convert *c)
 {
@@ -153,7 +143,7 @@ static uint64_t bytes_there(const struct convert *c)
 /* Free bytes, and whether files can be made there; /dev/null and its like pass for plans. */
 static int check_space(struct convert *c, struct err *e)
 {
-	char *dir = parent(c->o->output, e), need[FMT_SIZE], have[FMT_SIZE];
+	char *dir = io_parent(c->o->output, e), need[FMT_SIZE], have[FMT_SIZE];
 	struct statvfs v;
 	struct stat st;
 	int r = 0;
@@ -170,7 +160,7 @@ static int check_space(struct convert *c, struct err *e)
 	if (!r && more > c->space)
 		r = err_set(e, ERR_TROUBLE, "%s: %s are needed, %s are free", dir,
 		            fmt_size(need, more), fmt_size(have, c->space));
-	mem_free(dir);
+	free(dir);
 	return r;
 }
 
@@ -401,24 +391,12 @@ int convert_finish_job(struct convert *c, uint64_t i, struct err *e)
 
 /* --- the end ------------------------------------------------------------------------------- */
 
-static int sync_directory(const char *path, struct err *e)
-{
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-
-	/* Some file systems cannot sync a directory: what they promise holds without. */
-	if (fd < 0 || (fsync(fd) && errno != EINVAL))
-		r = err_sys(e, "%s", path);
-	if (fd >= 0)
-		close(fd);
-	return r;
-}
-
 /* Gives the finished directory its name; one that is replaced changes places with it first. */
 static int commit_directory(const struct convert *c, struct err *e)
 {
 	const char *out = c->o->output;
 
-	if (sync_directory(c->dir_part, e))
+	if (io_sync_directory(c->dir_part, e))
 		return -1;
 	if (!rename(c->dir_part, out))
 		return 0;
@@ -451,9 +429,9 @@ int convert_commit(struct convert *c, struct err *e)
 		return -1;
 	if (c->o->to_safetensors ? commit_directory(c, e) : commit_files(c, e))
 		return -1;
-	dir = parent(c->o->output, e);
-	r = dir ? sync_directory(dir, e) : -1;
-	mem_free(dir);
+	dir = io_parent(c->o->output, e);
+	r = dir ? io_sync_directory(dir, e) : -1;
+	free(dir);
 	if (c->journal)
 		unlink(c->journal);
 	return r;

@@ -264,23 +264,26 @@ int io_create(struct io_out *o, const char *path, int force, struct err *e)
 	return 0;
 }
 
-/* So that the rename itself survives a crash. */
-static int sync_directory(const char *path)
+char *io_parent(const char *path, struct err *e)
 {
-	char *copy = strdup(path);
-	int r = -1;
+	const char *slash = strrchr(path, '/');
+	char *dir =
+	    !slash ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
 
-	if (!copy)
-		return -1;
-	char *slash = strrchr(copy, '/');
-	if (slash)
-		slash[slash == copy] = 0;
-	int fd = open(slash ? copy : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0) {
-		r = fsync(fd);
+	if (!dir)
+		err_set(e, ERR_TROUBLE, "no memory for a file name");
+	return dir;
+}
+
+int io_sync_directory(const char *path, struct err *e)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+
+	/* Some file systems cannot sync a directory: what they promise holds without. */
+	if (fd < 0 || (fsync(fd) && errno != EINVAL))
+		r = err_sys(e, "%s", path);
+	if (fd >= 0)
 		close(fd);
-	}
-	free(copy);
 	return r;
 }
 
@@ -297,7 +300,10 @@ int io_commit(struct io_out *o, struct err *e)
 		io_abort(o);
 		return -1;
 	}
-	sync_directory(o->path);
+	char *dir = io_parent(o->path, NULL);
+	if (dir)
+		io_sync_directory(dir, NULL); /* the file is there, synced, in any case */
+	free(dir);
 	free(o->part);
 	o->part = NULL;
 	io_abort(o);

@@ -58,6 +58,12 @@ int io_slurp_file(const char *path, size_t limit, char **buf, size_t *n, struct 
 void *io_grow(void *p, size_t room, size_t more, struct err *e);
 void io_drop(void *p, size_t room);
 
+/* The directory that path lies in, as a new string, which the caller ends with free(). */
+char *io_parent(const char *path, struct err *e);
+
+/* Syncs a directory, so that new names in it survive a crash. */
+int io_sync_directory(const char *path, struct err *e);
+
 /* Output that appears whole or not at all: written to a partial file beside path, then
  * synced and renamed by io_commit.  "-" writes to standard output, committed as it goes. */
 struct io_out {
