@@ -223,12 +223,8 @@ int bench_model_make(struct bench_model *m, const struct bench_shape *s, struct 
 /* What the header of g says, but for how its file was split. */
 static int copy_header(struct gguf_write *w, const struct gguf *g, struct err *e)
 {
-	for (uint64_t i = 0; i < g->n_kv; i++)
-		if (gguf_write_copy(w, g, &g->kv[i], e))
-			return -1;
-	gguf_write_delete(w, "split.no");
-	gguf_write_delete(w, "split.count");
-	gguf_write_delete(w, "split.tensors.count");
+	if (gguf_write_metadata(w, g, e))
+		return -1;
 	for (uint64_t i = 0; i < g->n_tensors; i++) {
 		const struct gguf_tensor *t = &g->tensors[i];
 		char name[64];

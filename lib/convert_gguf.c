@@ -99,19 +99,6 @@ static int add_tensor(struct convert *c, const struct gguf_tensor *t,
 	return 0;
 }
 
-static int copy_metadata(struct convert *c, struct err *e)
-{
-	for (uint64_t i = 0; i < c->g.n_kv; i++)
-		if (gguf_write_copy(&c->w, &c->g, &c->g.kv[i], e))
-			return -1;
-	for (size_t i = 0; i < 3; i++) {
-		static const char *const split[] = {"split.no", "split.count",
-		                                    "split.tensors.count"};
-		gguf_write_delete(&c->w, split[i]);
-	}
-	return 0;
-}
-
 static int by_place(const void *a, const void *b)
 {
 	const struct gguf_tensor *x = *(const struct gguf_tensor *const *)a;
@@ -148,7 +135,7 @@ int convert_plan_gguf(struct convert *c, struct err *e)
 	if (gguf_get_str(&c->g, "general.architecture", &arch, e) < 0)
 		return -1;
 	c->masters = arch.n >= 6 && !memcmp(arch.p, "bitnet", 6);
-	return convert_types(c, NULL, NULL, type, e) || copy_metadata(c, e) ||
+	return convert_types(c, NULL, NULL, type, e) || gguf_write_metadata(&c->w, &c->g, e) ||
 	               (linear->given && convert_file_type(c, linear, e)) || add_tensors(c, type, e)
 	           ? -1
 	           : 0;

@@ -30,17 +30,12 @@ const struct gguf_write_kv *gguf_write_find(const struct gguf_write *w, const ch
 	return find_n(w, key, strlen(key));
 }
 
-/* The pair of key, new when it was not there, with its old value ended. */
-static struct gguf_write_kv *pair_for(struct gguf_write *w, const char *key, uint64_t n,
+/* A pair of a key that is not there yet. */
+static struct gguf_write_kv *new_pair(struct gguf_write *w, const char *key, uint64_t n,
                                       struct err *e)
 {
-	struct gguf_write_kv *kv = find_n(w, key, n);
+	struct gguf_write_kv *kv;
 
-	if (kv) {
-		mem_free(kv->owned);
-		kv->owned = NULL;
-		return kv;
-	}
 	if (!n || n > MAX_KEY) {
 		err_set(e, ERR_TROUBLE, "a key of %llu bytes, expected 1 to %d",
 		        (unsigned long long)n, MAX_KEY);
@@ -61,6 +56,19 @@ static struct gguf_write_kv *pair_for(struct gguf_write *w, const char *key, uin
 	if (!kv->key)
 		return NULL;
 	w->n_kv++;
+	return kv;
+}
+
+/* The pair of key, new when it was not there, with its old value ended. */
+static struct gguf_write_kv *pair_for(struct gguf_write *w, const char *key, uint64_t n,
+                                      struct err *e)
+{
+	struct gguf_write_kv *kv = find_n(w, key, n);
+
+	if (!kv)
+		return new_pair(w, key, n, e);
+	mem_free(kv->owned);
+	kv->owned = NULL;
 	return kv;
 }
 
@@ -183,25 +191,44 @@ static void swap_value(const struct gguf_kv *from, uint8_t *p)
 	}
 }
 
-int gguf_write_copy(struct gguf_write *w, const struct gguf *g, const struct gguf_kv *from,
-                    struct err *e)
+static int copy_pair(struct gguf_write *w, const struct gguf *g, const struct gguf_kv *from,
+                     struct err *e)
 {
-	int swapped = g->parts[from->part].swapped;
-	struct gguf_write_kv *kv;
+	struct gguf_write_kv *kv = new_pair(w, from->key.p, from->key.n, e);
 
-	kv = swapped ? set_owned(w, from->key.p, from->key.n, from->data, from->bytes, e)
-	             : pair_for(w, from->key.p, from->key.n, e);
 	if (!kv)
 		return -1;
-	if (swapped) {
-		swap_value(from, kv->owned);
-	} else {
-		kv->data = from->data;
-		kv->bytes = from->bytes;
-	}
 	kv->type = from->type;
 	kv->element = from->element;
 	kv->count = from->count;
+	kv->data = from->data;
+	kv->bytes = from->bytes;
+	if (!g->parts[from->part].swapped)
+		return 0;
+	kv->data = kv->owned = mem_alloc(MEM_IO, from->bytes, e);
+	if (!kv->owned)
+		return -1;
+	memcpy(kv->owned, from->data, from->bytes);
+	swap_value(from, kv->owned);
+	return 0;
+}
+
+/* Which part of how many a file is. */
+static int is_of_part(const struct gguf_kv *kv)
+{
+	static const char *const keys[] = {"split.no", "split.count", "split.tensors.count"};
+
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+		if (kv->key.n == strlen(keys[i]) && !memcmp(kv->key.p, keys[i], kv->key.n))
+			return 1;
+	return 0;
+}
+
+int gguf_write_metadata(struct gguf_write *w, const struct gguf *g, struct err *e)
+{
+	for (uint64_t i = 0; i < g->n_kv; i++)
+		if (!is_of_part(&g->kv[i]) && copy_pair(w, g, &g->kv[i], e))
+			return -1;
 	return 0;
 }
 

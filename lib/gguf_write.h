@@ -71,9 +71,9 @@ int gguf_write_numbers(struct gguf_write *w, const char *key, enum gguf_type ele
 int gguf_write_strs(struct gguf_write *w, const char *key, const struct gguf_str *s, uint64_t count,
                     struct err *e);
 
-/* A pair as it was read; the value is borrowed from g where its byte order allows. */
-int gguf_write_copy(struct gguf_write *w, const struct gguf *g, const struct gguf_kv *kv,
-                    struct err *e);
+/* All metadata of g but what tells of its parts (split.*), into a w that has none yet; values are
+ * borrowed from g where their byte order allows. */
+int gguf_write_metadata(struct gguf_write *w, const struct gguf *g, struct err *e);
 
 const struct gguf_write_kv *gguf_write_find(const struct gguf_write *w, const char *key);
 

@@ -201,13 +201,8 @@ static int write_file_type(struct requantize *q, enum dtype type, struct err *e)
 
 static int write_metadata(struct requantize *q, const struct requantize_options *o, struct err *e)
 {
-	static const char *const parts[] = {"split.no", "split.count", "split.tensors.count"};
-
-	for (uint64_t i = 0; i < q->g->n_kv; i++)
-		if (gguf_write_copy(&q->w, q->g, &q->g->kv[i], e))
-			return -1;
-	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-		gguf_write_delete(&q->w, parts[i]);
+	if (gguf_write_metadata(&q->w, q->g, e))
+		return -1;
 	return write_file_type(q, o->matrices.type, e) || write_marks(q, e) ? -1 : 0;
 }
 
