@@ -627,6 +627,7 @@ static int file(const char *in, const char *out)
 		err_in(&e, "%s", input_name(in));
 		return fail(&e);
 	}
+	o.plan.brief = !o.report && !o.verbose && o.max_mse < 0 && is_bitnet(&g);
 	if (requantize_plan(&q, &g, &o.plan, &e) || enough_memory(&q, &e)) {
 		err_in(&e, "%s", input_name(in));
 		status = fail(&e);

@@ -128,6 +128,7 @@ static int plan_tensor(struct requantize_tensor *q, const struct gguf *g,
 		return -1;
 	q->dst.rule = o->rule;
 	q->dst.lossless = o->lossless;
+	q->dst.brief = o->brief;
 	q->dst.form = q->src.form;
 	if (to.type == DTYPE_NONE && to.kind == TERNARY_NONE && q->t->type == DTYPE_I2_S &&
 	    i2s != TERNARY_NONE)

@@ -34,6 +34,7 @@ struct requantize_options {
 	struct retype_hints hints;
 	enum quantize_rule rule; /* for floats that are not ternary */
 	int lossless;
+	int brief; /* nobody reads errors and counts of the reports: see retype_target */
 };
 
 /* Adds "PATTERN=TYPE". */
