@@ -486,7 +486,7 @@ static int answer_lines(struct run *r, struct err *e)
 /* Making the copy costs about as much as reading the head 16 times. */
 static int head_pays(void)
 {
-	return (o.n < 0 || o.n >= 64) && !o.logprobs && !o.draft && !sample_penalties(&o.sample) &&
+	return (o.n < 0 || o.n >= 64) && !o.logprobs && !sample_penalties(&o.sample) &&
 	       (o.sample.temperature <= 0 || o.sample.top_k > 0);
 }
 

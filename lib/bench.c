@@ -93,7 +93,7 @@ static int measure_ceilings(struct bench *b, uint32_t threads, struct err *e)
 static void add_head(struct load *l, const struct gguf_tensor *t)
 {
 	l->head_bytes = (double)t->bytes;
-	l->screen_bytes = (double)head_bytes(t->rows, t->cols);
+	l->screen_bytes = (double)head_bytes(t->rows, t->cols, 1);
 	l->head = t->type;
 }
 
@@ -182,7 +182,7 @@ static int decode_once(struct session *s, const struct bench_row *r, double *spe
 	session_rewind(s, 0, r->depth);
 	double t = clock_now();
 	for (uint32_t i = 0; i < r->tokens; i++)
-		if (eval(s, 1, 1, e) || (r->screened ? session_greatest(s, 0, 1, &rows, e)
+		if (eval(s, 1, 1, e) || (r->screened ? session_greatest(s, 0, 1, 1, &rows, e)
 		                                     : session_logits(s, 0, 1, &rows, e)))
 			return -1;
 	*speed = r->tokens / (clock_now() - t);

@@ -388,9 +388,9 @@ void forward_head(struct forward *f, size_t first, size_t rows, float *logits)
 struct screened {
 	struct forward *f;
 	struct head *screen;
-	const float *x;
+	size_t first, rows; /* of hidden */
 	size_t want;
-	float *logits;
+	float *logits;     /* (rows, n_vocab) */
 	uint32_t taken[2]; /* blocks that were bounded, and settled */
 };
 
@@ -409,32 +409,31 @@ static void screened_rows(void *arg, int i, int count)
 	struct screened *s = arg;
 	const struct kernels *k = s->f->kern;
 	uint8_t *scratch = s->f->scratch + (size_t)i * KERNELS_SCRATCH;
-	size_t a, b;
+	size_t a, b, vocab = s->f->arch->n_vocab, mine, end;
 
-	(void)count;
-	if (i == 0)
-		head_begin(s->screen, s->x);
+	threads_split(s->rows, 1, i, count, &mine, &end);
+	for (size_t r = mine; r < end; r++)
+		head_begin(s->screen, r, s->f->hidden + (s->first + r) * s->f->x_stride);
 	threads_barrier(s->f->pool);
 	while (next_blocks(s->screen, &s->taken[0], &a, &b))
 		for (; a < b; a++)
-			head_bound(s->screen, k, a, s->logits);
+			for (size_t r = 0; r < s->rows; r++)
+				head_bound(s->screen, k, r, a, s->logits + r * vocab);
 	threads_barrier(s->f->pool);
-	if (i == 0)
-		head_limit(s->screen, s->want);
+	for (size_t r = mine; r < end; r++)
+		head_limit(s->screen, r, s->want);
 	threads_barrier(s->f->pool);
 	while (next_blocks(s->screen, &s->taken[1], &a, &b))
 		for (; a < b; a++)
-			head_settle(s->screen, k, a, s->x, s->logits, scratch);
+			for (size_t r = 0; r < s->rows; r++)
+				head_settle(s->screen, k, r, a, s->logits + r * vocab, scratch);
 }
 
-void forward_screened(struct forward *f, struct head *screen, size_t row, size_t want,
-                      float *logits)
+void forward_screened(struct forward *f, struct head *screen, size_t first, size_t rows,
+                      size_t want, float *logits)
 {
-	struct screened s = {.f = f,
-	                     .screen = screen,
-	                     .x = f->hidden + row * f->x_stride,
-	                     .want = want,
-	                     .logits = logits};
+	struct screened s = {
+	    .f = f, .screen = screen, .first = first, .rows = rows, .want = want, .logits = logits};
 
 	threads_run(f->pool, screened_rows, &s);
 }

@@ -66,10 +66,11 @@ void forward_run(struct forward *f);
 /* logits (rows, n_vocab) of hidden rows first .. first + rows - 1. */
 void forward_head(struct forward *f, size_t first, size_t rows, float *logits);
 
-/* Fills a screen from the head's matrix, and uses it: logits (n_vocab) of hidden row `row`, of
- * which the want greatest are exact, others may be -INFINITY; want <= screen->blocks. */
+/* Fills a screen from the head's matrix, and uses it: logits (rows, n_vocab) of hidden rows first
+ * .. first + rows - 1, of each of which the want greatest are exact, others may be -INFINITY; rows
+ * at most the screen's inputs, want <= screen->blocks. */
 void forward_fill_screen(struct forward *f, struct head *screen);
-void forward_screened(struct forward *f, struct head *screen, size_t row, size_t want,
-                      float *logits);
+void forward_screened(struct forward *f, struct head *screen, size_t first, size_t rows,
+                      size_t want, float *logits);
 
 #endif

@@ -6,6 +6,8 @@
 #include "lookup.h"
 #include "textout.h"
 
+#define DRAFT_MORE 4
+
 struct run {
 	struct generate_result *r;
 	struct session *s;
@@ -18,9 +20,10 @@ struct run {
 	int32_t batch[1 + GENERATE_DRAFT]; /* the last token, then the draft that was computed with
 	                                      it */
 	size_t n_batch;
-	size_t row; /* where the batch begins in the session's rows */
-	size_t
-	    draft; /* how much to propose next: doubles when all came true, halves when none did */
+	size_t row;   /* where the batch begins in the session's rows */
+	size_t draft; /* most to propose next: twice as many when all came true, else a few more
+	                 than did */
+	struct lookup lookup;
 };
 
 const char *generate_finish_name(enum generate_finish f)
@@ -132,7 +135,8 @@ static int compute(struct run *r, int32_t id, struct err *e)
 	r->row = 0;
 	r->n_batch = 1;
 	if (max)
-		r->n_batch += lookup_draft(r->history.v, r->history.n, r->batch + 1, max);
+		r->n_batch +=
+		    lookup_draft(&r->lookup, r->history.v, r->history.n, r->batch + 1, max);
 	r->r->drafted += r->n_batch - 1;
 	r->r->finish = GENERATE_ABORTED;
 	return session_eval(r->s, 0, r->batch, r->n_batch, e);
@@ -145,10 +149,9 @@ static void adapt(struct run *r, size_t came_true)
 	r->r->accepted += came_true;
 	if (!proposed)
 		return;
-	if (came_true == proposed)
-		r->draft = 2 * r->draft < (size_t)r->o->draft ? 2 * r->draft : (size_t)r->o->draft;
-	else if (!came_true)
-		r->draft = r->draft > 1 ? r->draft / 2 : 1;
+	lookup_learn(&r->lookup, came_true);
+	size_t next = came_true == proposed ? 2 * r->draft : came_true + DRAFT_MORE;
+	r->draft = next < (size_t)r->o->draft ? next : (size_t)r->o->draft;
 }
 
 /* How many of the greatest logits the sampler looks at; 0: at all of them. */
@@ -159,14 +162,12 @@ static size_t wanted(const struct generate_options *o)
 	return o->sample.temperature <= 0 ? 1 : (size_t)o->sample.top_k;
 }
 
-/* A single row may come from the screened head; several share one reading of the whole head. */
 static int batch_logits(struct run *r, const float **logits, struct err *e)
 {
 	size_t want = wanted(r->o);
 
-	if (want && r->n_batch == 1)
-		return session_greatest(r->s, r->row, want, logits, e);
-	return session_logits(r->s, r->row, r->n_batch, logits, e);
+	return want ? session_greatest(r->s, r->row, r->n_batch, want, logits, e)
+	            : session_logits(r->s, r->row, r->n_batch, logits, e);
 }
 
 /* Draws from the rows of the batch as long as its draft comes true; 0 go on, 1 finished, -1. */
@@ -215,7 +216,7 @@ static int run(struct run *r, const int32_t *prompt, size_t n, struct err *e)
 	r->r->finish = GENERATE_LENGTH;
 	r->row = (n - 1) % session_ubatch(r->s);
 	r->n_batch = 1;
-	r->draft = (size_t)r->o->draft;
+	r->draft = (size_t)(r->o->draft + 1) / 2;
 	start = clock_now();
 	if (r->o->n_predict != 0)
 		do

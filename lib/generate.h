@@ -26,7 +26,7 @@ struct generate_options {
 	void *arg;
 };
 
-#define GENERATE_DRAFT 15
+#define GENERATE_DRAFT 31
 
 enum generate_finish { GENERATE_EOS, GENERATE_STOP, GENERATE_LENGTH, GENERATE_ABORTED };
 

@@ -19,13 +19,15 @@ static size_t blocks_of(size_t rows)
 	return (rows + HEAD_BLOCK - 1) / HEAD_BLOCK;
 }
 
-uint64_t head_bytes(size_t rows, size_t cols)
+uint64_t head_bytes(size_t rows, size_t cols, size_t inputs)
 {
 	return arena_round(rows * stride_of(cols)) + 3 * arena_round(rows * sizeof(float)) +
-	       2 * arena_round(blocks_of(rows) * sizeof(float)) + arena_round(2 * stride_of(cols));
+	       arena_round(inputs * sizeof(struct head_input)) +
+	       inputs * (2 * arena_round(blocks_of(rows) * sizeof(float)) +
+	                 arena_round(2 * stride_of(cols)));
 }
 
-void head_take(struct head *h, const struct kernel_mat *w, struct arena *a)
+void head_take(struct head *h, const struct kernel_mat *w, size_t inputs, struct arena *a)
 {
 	memset(h, 0, sizeof *h);
 	h->w = w;
@@ -35,10 +37,17 @@ void head_take(struct head *h, const struct kernel_mat *w, struct arena *a)
 	h->scale = arena_take(a, w->rows * sizeof *h->scale);
 	h->lost = arena_take(a, w->rows * sizeof *h->lost);
 	h->norm = arena_take(a, w->rows * sizeof *h->norm);
-	h->low = arena_take(a, h->blocks * sizeof *h->low);
-	h->high = arena_take(a, h->blocks * sizeof *h->high);
-	h->x = arena_take(a, 2 * h->stride);
-	if (!h->x)
+	h->in = arena_take(a, inputs * sizeof *h->in);
+	for (size_t i = 0; h->in && i < inputs; i++) {
+		struct head_input *in = &h->in[i];
+
+		in->low = arena_take(a, h->blocks * sizeof *in->low);
+		in->high = arena_take(a, h->blocks * sizeof *in->high);
+		in->x = arena_take(a, 2 * h->stride);
+		if (!in->x)
+			h->in = NULL;
+	}
+	if (!h->in)
 		h->q = NULL;
 }
 
@@ -65,62 +74,66 @@ void head_fill(struct head *h, const struct kernels *k, size_t row0, size_t row1
 /* Values of t x lie within this, so that 256 h + l fits h into a byte. */
 #define X_MAX 32000.0
 
-void head_begin(struct head *h, const float *x)
+void head_begin(struct head *h, size_t input, const float *x)
 {
+	struct head_input *in = &h->in[input];
 	double max = 0, all = 0, lost = 0;
 
 	for (size_t i = 0; i < h->w->cols; i++)
 		max = fmax(max, fabs((double)x[i]));
 	double t = max > 0 ? X_MAX / max : 1;
-	memset(h->x, 0, 2 * h->stride);
+	memset(in->x, 0, 2 * h->stride);
 	for (size_t i = 0; i < h->w->cols; i++) {
 		long n = lrint((double)x[i] * t);
 		long high = (n + 128) >> 8; /* leaves -128..127 */
 		double d = (double)x[i] - (double)n / t;
 
-		h->x[i] = (int8_t)high;
-		h->x[h->stride + i] = (int8_t)(n - 256 * high);
+		in->x[i] = (int8_t)high;
+		in->x[h->stride + i] = (int8_t)(n - 256 * high);
 		all += (double)x[i] * (double)x[i];
 		lost += d * d;
 	}
-	h->x_scale = 1 / t;
-	h->x_norm = sqrt(all) * (1 + 1e-9);
-	h->x_lost = sqrt(lost) * (1 + 1e-9);
+	in->f = x;
+	in->scale = 1 / t;
+	in->norm = sqrt(all) * (1 + 1e-9);
+	in->lost = sqrt(lost) * (1 + 1e-9);
 }
 
 /* Lower and upper bound of the logit of row r, whose dots are given. */
-static void bounds(const struct head *h, size_t r, const int32_t dots[2], float *low, float *high)
+static void bounds(const struct head *h, const struct head_input *in, size_t r,
+                   const int32_t dots[2], float *low, float *high)
 {
 	double rounding = ((double)h->w->cols / 16 + 16) * 0x1p-24;
-	double value = (double)h->scale[r] * h->x_scale * (256.0 * dots[0] + dots[1]);
+	double value = (double)h->scale[r] * in->scale * (256.0 * dots[0] + dots[1]);
 	double lost = (double)h->lost[r], norm = (double)h->norm[r];
-	double off = lost * h->x_norm + (norm + lost) * (h->x_lost + rounding * h->x_norm);
+	double off = lost * in->norm + (norm + lost) * (in->lost + rounding * in->norm);
 
 	off = off * (1 + 1e-5) + fabs(value) * 1e-6;
 	*low = (float)(value - off);
 	*high = (float)(value + off);
 }
 
-void head_bound(struct head *h, const struct kernels *k, size_t block, float *logits)
+void head_bound(struct head *h, const struct kernels *k, size_t input, size_t block, float *logits)
 {
+	struct head_input *in = &h->in[input];
 	size_t first = block * HEAD_BLOCK, n = h->w->rows - first;
 	int32_t dots[HEAD_BLOCK][2];
 	float low = -INFINITY, high = -INFINITY;
 
 	n = n < HEAD_BLOCK ? n : HEAD_BLOCK;
-	k->screen_dots(h->q + first * h->stride, h->stride, n, h->x, dots[0]);
+	k->screen_dots(h->q + first * h->stride, h->stride, n, in->x, dots[0]);
 	for (size_t i = 0; i < n; i++) {
 		float l, u;
 
-		bounds(h, first + i, dots[i], &l, &u);
+		bounds(h, in, first + i, dots[i], &l, &u);
 		low = l > low ? l : low;
 		/* what is not a number must be computed */
 		u = u == u ? u : INFINITY;
 		high = u > high ? u : high;
 		logits[first + i] = u;
 	}
-	h->low[block] = low;
-	h->high[block] = high;
+	in->low[block] = low;
+	in->high[block] = high;
 }
 
 static int descending(const void *a, const void *b)
@@ -130,29 +143,32 @@ static int descending(const void *a, const void *b)
 	return (x < y) - (x > y);
 }
 
-void head_limit(struct head *h, size_t want)
+void head_limit(struct head *h, size_t input, size_t want)
 {
+	struct head_input *in = &h->in[input];
+
 	/* low is not needed after this */
 	if (want > 1)
-		qsort(h->low, h->blocks, sizeof *h->low, descending);
-	h->limit = h->low[want > 1 ? want - 1 : 0];
+		qsort(in->low, h->blocks, sizeof *in->low, descending);
+	in->limit = in->low[want > 1 ? want - 1 : 0];
 	for (size_t b = 1; want == 1 && b < h->blocks; b++)
-		h->limit = h->low[b] > h->limit ? h->low[b] : h->limit;
+		in->limit = in->low[b] > in->limit ? in->low[b] : in->limit;
 }
 
-void head_settle(struct head *h, const struct kernels *k, size_t block, const float *x,
-                 float *logits, void *scratch)
+void head_settle(struct head *h, const struct kernels *k, size_t input, size_t block, float *logits,
+                 void *scratch)
 {
+	const struct head_input *in = &h->in[input];
 	size_t first = block * HEAD_BLOCK, end = first + HEAD_BLOCK;
-	struct kernel_input in = {.n = 1, .k = h->w->cols, .f = x, .stride = h->stride};
+	struct kernel_input x = {.n = 1, .k = h->w->cols, .f = in->f, .stride = h->stride};
 
 	end = end < h->w->rows ? end : h->w->rows;
 	for (size_t r = first; r < end; r++) {
-		if (h->high[block] < h->limit || logits[r] < h->limit) {
+		if (in->high[block] < in->limit || logits[r] < in->limit) {
 			logits[r] = -INFINITY;
 			continue;
 		}
-		k->mul[h->w->type](h->w, &in, r, r + 1, logits, h->w->rows, scratch);
+		k->mul[h->w->type](h->w, &x, r, r + 1, logits, h->w->rows, scratch);
 		__atomic_fetch_add(&h->exact, 1, __ATOMIC_RELAXED);
 	}
 }

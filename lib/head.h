@@ -29,37 +29,45 @@
 /* Rows that share their bounds: the limit counts blocks of them, each by its greatest row. */
 #define HEAD_BLOCK 64
 
+/* One of the inputs that are at hand together. */
+struct head_input {
+	const float *f;           /* x as it is, (cols) */
+	int8_t *x;                /* (2, stride): h, l */
+	float *low, *high;        /* (blocks): greatest lower and upper bound */
+	double scale, norm, lost; /* 1 / t, |x|, |d| */
+	float limit;
+};
+
 struct head {
 	const struct kernel_mat *w; /* the head itself */
 	size_t stride;              /* bytes of a row of q, a multiple of 64 */
 	size_t blocks;
 	int8_t *q;                  /* (rows, stride) */
 	float *scale, *lost, *norm; /* (rows): s, |e|, |w| */
-	float *low, *high; /* (blocks): greatest lower and upper bound of the input at hand */
-	int8_t *x;         /* (2, stride): h, l */
-	double x_scale, x_norm, x_lost; /* 1 / t, |x|, |d| */
-	float limit;
-	uint64_t exact; /* rows that were computed, of all inputs */
+	struct head_input *in;      /* (inputs) */
+	uint64_t exact;             /* rows that were computed, of all inputs */
 };
 
 /* Whether a head of this type is worth a screen: its values are larger than int8. */
 int head_screens(enum dtype t);
 
-/* Bytes that head_take takes for rows x cols. */
-uint64_t head_bytes(size_t rows, size_t cols);
+/* Bytes that head_take takes for rows x cols and as many inputs at once. */
+uint64_t head_bytes(size_t rows, size_t cols, size_t inputs);
 
 /* Places for everything; NULL in q when the arena is too small.  w must outlive h. */
-void head_take(struct head *h, const struct kernel_mat *w, struct arena *a);
+void head_take(struct head *h, const struct kernel_mat *w, size_t inputs, struct arena *a);
 
 /* Fills rows row0..row1 - 1; scratch: KERNELS_SCRATCH bytes, at least a row of floats. */
 void head_fill(struct head *h, const struct kernels *k, size_t row0, size_t row1, void *scratch);
 
-/* One input x (w->cols): begin, bound every block, limit, settle every block.  bound and settle
- * may run on several threads, each with its own blocks; begin and limit on one, between them. */
-void head_begin(struct head *h, const float *x);
-void head_bound(struct head *h, const struct kernels *k, size_t block, float *logits);
-void head_limit(struct head *h, size_t want); /* want <= blocks */
-void head_settle(struct head *h, const struct kernels *k, size_t block, const float *x,
-                 float *logits, void *scratch);
+/* Input i, x (w->cols, borrowed until it is settled): begin, bound every block, limit, settle every
+ * block, each with logits (rows) of its own.  bound and settle may run on several threads, each
+ * with its own blocks; begin and limit on one, between them.  Several inputs are bounded block by
+ * block together, so that the copy is read once. */
+void head_begin(struct head *h, size_t i, const float *x);
+void head_bound(struct head *h, const struct kernels *k, size_t i, size_t block, float *logits);
+void head_limit(struct head *h, size_t i, size_t want); /* want <= blocks */
+void head_settle(struct head *h, const struct kernels *k, size_t i, size_t block, float *logits,
+                 void *scratch);
 
 #endif

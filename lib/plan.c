@@ -121,7 +121,9 @@ uint64_t plan_screen(const struct weights *w, const struct plan_options *o)
 {
 	const struct gguf_tensor *t = w->output.t;
 
-	return o->screen && t && head_screens(t->type) ? head_bytes(t->rows, t->cols) : 0;
+	return o->screen && t && head_screens(t->type)
+	           ? head_bytes(t->rows, t->cols, o->logits_rows)
+	           : 0;
 }
 
 int plan_make(struct plan *p, const struct arch *a, const struct weights *w, uint64_t vocab_bytes,

@@ -167,7 +167,8 @@ static int open_parts(struct session *s, const struct gguf *g, const struct sess
 	set_cache(s);
 	set_buffers(s);
 	if (plan_screen(&s->w, &s->o)) {
-		head_take(&s->screen, &s->w.output.mat, &s->arena[PLAN_WEIGHTS_COPIED]);
+		head_take(&s->screen, &s->w.output.mat, s->o.logits_rows,
+		          &s->arena[PLAN_WEIGHTS_COPIED]);
 		forward_fill_screen(&s->f, &s->screen);
 	}
 	return 0;
@@ -252,14 +253,16 @@ int session_logits(struct session *s, size_t i, size_t n, const float **rows, st
 	return 0;
 }
 
-int session_greatest(struct session *s, size_t i, size_t want, const float **row, struct err *e)
+int session_greatest(struct session *s, size_t i, size_t n, size_t want, const float **rows,
+                     struct err *e)
 {
 	float *logits = (float *)(void *)s->arena[PLAN_LOGITS].base;
 
-	if (!s->screen.q || want < 1 || want > s->screen.blocks || i >= s->f.n)
-		return session_logits(s, i, 1, row, e);
-	forward_screened(&s->f, &s->screen, i, want, logits);
-	*row = logits;
+	if (!s->screen.q || want < 1 || want > s->screen.blocks || n > s->o.logits_rows ||
+	    i + n > s->f.n)
+		return session_logits(s, i, n, rows, e);
+	forward_screened(&s->f, &s->screen, i, n, want, logits);
+	*rows = logits;
 	return 0;
 }
 

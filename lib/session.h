@@ -43,10 +43,11 @@ int session_eval(struct session *s, uint32_t seq, const int32_t *ids, size_t n, 
  * the next call; n <= logits_rows. */
 int session_logits(struct session *s, size_t i, size_t n, const float **rows, struct err *e);
 
-/* Logits after token i of the last session_eval, of which the want greatest are exact and others
- * may be -INFINITY: all that greedy choice (want 1) and top-k look at.  By the screened head where
- * the session has one (options.plan.screen), else as session_logits. */
-int session_greatest(struct session *s, size_t i, size_t want, const float **row, struct err *e);
+/* The same, but of each row only the want greatest are exact, others may be -INFINITY: all that
+ * greedy choice (want 1) and top-k look at.  By the screened head where the session has one
+ * (options.plan.screen), else as session_logits. */
+int session_greatest(struct session *s, size_t i, size_t n, size_t want, const float **rows,
+                     struct err *e);
 
 /* Tokens in sequence seq; and shortening it to n tokens (0: empty). */
 uint32_t session_length(const struct session *s, uint32_t seq);

@@ -80,6 +80,8 @@ greedy() {
 		got=$(ids --draft lookup)
 		[ "$(jq -c .tokens <<<"$got")" = "$want" ]
 		jq -e '.draft.proposed > 0 and .draft.proposed >= .draft.accepted' <<<"$got"
+		[ "$(ids --draft lookup --head screened | jq -c .tokens)" = "$want" ]
+		[ "$(ids --draft lookup --temp 0 --head screened -n 300 | jq -c .tokens)" = "$(ids --temp 0 -n 300 | jq -c .tokens)" ]
 	done
 	jq -e '.draft.accepted > 10' < <(bitnet-run -q --json -p 'ROMEO: ROMEO:' -n 150 --temp 0 --draft lookup)
 	[ "$(bitnet-run -q --draft lookup -p 'ROMEO: ROMEO:' -c 20 --ignore-eos --temp 0)" = \

@@ -66,9 +66,9 @@ static void compare(size_t want)
 	size_t shown = 0, above;
 
 	t.k->mul[t.w.type](&t.w, &in, 0, ROWS, t.whole, ROWS, t.scratch);
-	head_begin(&t.h, t.x);
+	head_begin(&t.h, 0, t.x);
 	for (size_t b = 0; b < t.h.blocks; b++)
-		head_bound(&t.h, t.k, b, t.screened);
+		head_bound(&t.h, t.k, 0, b, t.screened);
 	for (size_t r = 0; r < ROWS; r++)
 		CHECK(!(t.whole[r] > t.screened[r])); /* the upper bound; true for NaN */
 	for (size_t b = 0; b < t.h.blocks; b++) {
@@ -76,11 +76,11 @@ static void compare(size_t want)
 
 		for (size_t r = b * HEAD_BLOCK; r < (b + 1) * HEAD_BLOCK && r < ROWS; r++)
 			most = t.whole[r] > most ? t.whole[r] : most;
-		CHECK(t.h.low[b] <= most);
+		CHECK(t.h.in[0].low[b] <= most);
 	}
-	head_limit(&t.h, want);
+	head_limit(&t.h, 0, want);
 	for (size_t b = 0; b < t.h.blocks; b++)
-		head_settle(&t.h, t.k, b, t.x, t.screened, t.scratch);
+		head_settle(&t.h, t.k, 0, b, t.screened, t.scratch);
 	for (size_t r = 0; r < ROWS; r++) {
 		if (half_f32_bits(t.screened[r]) == half_f32_bits(t.whole[r])) {
 			shown++;
@@ -99,9 +99,9 @@ static void fill(float scale)
 {
 	arena_end(&t.arena, 0);
 	t.w = (struct kernel_mat){DTYPE_F16, ROWS, COLS, t.data, COLS * 2, scale};
-	head_take(&t.h, &t.w, &t.arena);
+	head_take(&t.h, &t.w, 1, &t.arena);
 	CHECK(t.h.q != NULL);
-	CHECK_INT(t.arena.used, head_bytes(ROWS, COLS));
+	CHECK_INT(t.arena.used, head_bytes(ROWS, COLS, 1));
 	head_fill(&t.h, t.k, 0, ROWS / 2, t.scratch);
 	head_fill(&t.h, t.k, ROWS / 2, ROWS, t.scratch);
 }
@@ -186,9 +186,9 @@ static void not_numbers(void)
 	fill(1);
 	for (size_t c = 0; c < COLS; c++)
 		t.x[c] = real();
-	head_begin(&t.h, t.x);
+	head_begin(&t.h, 0, t.x);
 	for (size_t b = 0; b < t.h.blocks; b++)
-		head_bound(&t.h, t.k, b, t.screened);
+		head_bound(&t.h, t.k, 0, b, t.screened);
 	CHECK(t.screened[100] == INFINITY && t.screened[200] == INFINITY);
 }
 
@@ -216,10 +216,31 @@ static size_t greatest(const float *v, size_t n)
 	return best;
 }
 
+#define AT_ONCE 4 /* rows of the head */
+
+/* Rows i .. i + AT_ONCE - 1: by the whole head (kept in whole), then screened; how many differ. */
+static size_t differing(struct session *s, size_t i, size_t want, float *whole)
+{
+	size_t v = session_arch(s)->n_vocab, differ = 0;
+	const float *rows;
+	struct err e = {0};
+
+	CHECK_INT(session_logits(s, i, AT_ONCE, &rows, &e), 0);
+	memcpy(whole, rows, AT_ONCE * v * sizeof *whole);
+	CHECK_INT(session_greatest(s, i, AT_ONCE, want, &rows, &e), 0);
+	for (size_t k = 0; k < AT_ONCE; k++, whole += v, rows += v) {
+		size_t a = greatest(whole, v), b = greatest(rows, v);
+
+		differ += a != b || half_f32_bits(whole[a]) != half_f32_bits(rows[b]);
+	}
+	return differ;
+}
+
 /* Every position of a model, greedy and among the 5 greatest. */
 static void positions(const char *path)
 {
-	struct session_options o = {.plan = {.ubatch = 64, .threads = 2, .screen = 1}};
+	struct session_options o = {
+	    .plan = {.ubatch = 64, .threads = 2, .screen = 1, .logits_rows = AT_ONCE}};
 	struct session *s = NULL;
 	struct gguf g = {0};
 	struct err e = {0};
@@ -234,21 +255,14 @@ static void positions(const char *path)
 		return;
 	}
 	size_t v = session_arch(s)->n_vocab;
-	float *whole = malloc(v * sizeof *whole);
+	float *whole = malloc(AT_ONCE * v * sizeof *whole);
 	for (size_t done = 0; whole && done < POSITIONS; done += 64) {
 		for (size_t i = 0; i < 64; i++)
 			ids[i] = (int32_t)(any() % v);
 		session_rewind(s, 0, 0);
 		CHECK_INT(session_eval(s, 0, ids, 64, &e), 0);
-		for (size_t i = 0; i < 64; i++) {
-			const float *row;
-
-			CHECK_INT(session_logits(s, i, 1, &row, &e), 0);
-			memcpy(whole, row, v * sizeof *whole);
-			CHECK_INT(session_greatest(s, i, i % 2 ? 5 : 1, &row, &e), 0);
-			size_t a = greatest(whole, v), b = greatest(row, v);
-			differ += a != b || half_f32_bits(whole[a]) != half_f32_bits(row[b]);
-		}
+		for (size_t i = 0; i < 64; i += AT_ONCE)
+			differ += differing(s, i, i % (2 * AT_ONCE) ? 5 : 1, whole);
 	}
 	CHECK_INT(differ, 0);
 	free(whole);
@@ -283,7 +297,7 @@ int main(void)
 
 	t.k = kernels_get(NULL);
 	t.scratch = aligned_alloc(64, KERNELS_SCRATCH);
-	if (!t.scratch || arena_init(&t.arena, MEM_OTHER, "head", head_bytes(ROWS, COLS), &e))
+	if (!t.scratch || arena_init(&t.arena, MEM_OTHER, "head", head_bytes(ROWS, COLS, 1), &e))
 		return 2;
 	RUN(random_head);
 	RUN(scaled_head);
