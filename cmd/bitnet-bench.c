@@ -119,7 +119,7 @@ static const struct opt options[] = {
      "decode with the output head full (the default) or screened (see bitnet-run(1)), or both",
      .call = set_head},
     {OPT_STRING, 0, "kernel", &o.run.kernel, "NAME", "use this kernel set"},
-    {OPT_FLAG, 0, "pin", &o.run.pin, NULL, "bind the threads of the ceilings to cores"},
+    {OPT_FLAG, 0, "pin", &o.run.pin, NULL, "bind each thread to a core"},
 
     {OPT_HEAD, .help = "Another program"},
     {OPT_STRING, 0, "vs", &o.vs, "COMMAND",

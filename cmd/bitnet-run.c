@@ -31,7 +31,7 @@ static struct {
 	const char *model, *prompt, *file, *system, *tokens, *logits, *kernel, *pre, *act, *format;
 	struct opt_list stop;
 	int chat, json, jsonl, tokenize, memory, list_kernels, list_devices, ignore_eos, draft;
-	int screen, no_bos, no_special, quiet, verbose, no_check;
+	int screen, pin, no_bos, no_special, quiet, verbose, no_check;
 	int64_t n, threads, seed, logprobs, i2s_group, ubatch, ctx;
 	struct sample_options sample;
 	enum dtype kv[2]; /* K, V */
@@ -137,6 +137,7 @@ static const struct opt options[] = {
      .min = 1, .max = 65536},
     {OPT_INT, 't', "threads", &o.threads, "N",
      "threads (default: the cores that this process may use)", .min = 1, .max = 1024},
+    {OPT_FLAG, 0, "pin", &o.pin, NULL, "bind each thread to a core"},
     {OPT_CALL, 0, "draft", &o.draft, "HOW",
      "lookup proposes tokens that followed before and checks them together; off (the default)",
      .call = set_draft},
@@ -505,6 +506,7 @@ static int open_session(struct run *r, struct err *e)
 	    .kernel = o.kernel,
 	    .i2s_group = (int)o.i2s_group,
 	    .check = !o.no_check,
+	    .pin = o.pin,
 	    .stop = &stopped,
 	};
 	char text[160];

@@ -255,7 +255,8 @@ static uint32_t most(const struct bench_list *l)
 /* Everything with one number of threads: the ceilings first. */
 static int with_threads(struct bench *b, uint32_t threads, struct err *e)
 {
-	struct session_options so = {.kernel = b->o->kernel, .plan = {.threads = (int)threads}};
+	struct session_options so = {
+	    .kernel = b->o->kernel, .pin = b->o->pin, .plan = {.threads = (int)threads}};
 	uint32_t deep = most(&b->o->depths) + b->o->decode, prompt = most(&b->o->prompts);
 	struct session *s = NULL;
 

@@ -149,7 +149,7 @@ static int open_parts(struct session *s, const struct gguf *g, const struct sess
 	struct weights_options wo = {s->o.load, o->i2s_group ? o->i2s_group : 32, o->check};
 
 	if (check_cache_types(s, e) || take_regions(s, e) ||
-	    threads_start(&s->pool, s->o.threads, e))
+	    threads_start(&s->pool, s->o.threads, e) || (o->pin && threads_pin(s->pool, e)))
 		return -1;
 	if (weights_load(&s->w, g, &wo, s->f.kern, &s->arena[PLAN_WEIGHTS_COPIED], s->pool, e))
 		return -1;

@@ -23,6 +23,7 @@ struct session_options {
 	const char *kernel;       /* kernel set by name; NULL: the best */
 	int i2s_group;            /* 16 or 32; 0: 32 */
 	int check;                /* look for corrupt ternary codes while loading */
+	int pin;                  /* bind the threads to cores, the caller's until session_close */
 	uint64_t vocab_bytes;     /* what vocab_plan said, for the report */
 	const volatile sig_atomic_t
 	    *stop; /* not 0: session_eval gives up between layers; may be NULL */

@@ -42,6 +42,7 @@ struct threads {
 	_Atomic long claimed;
 	_Atomic uint32_t dry; /* threads that were told that nothing is left */
 	int workers;          /* that really run */
+	cpu_set_t *unpinned;  /* the caller's cores before threads_pin; NULL: it was not called */
 	struct worker {
 		struct threads *pool;
 		int i;
@@ -207,10 +208,15 @@ static int pin(pthread_t id, int core)
 
 int threads_pin(struct threads *t, struct err *e)
 {
-	cpu_set_t mask[CORES_MAX / 8 / sizeof(cpu_set_t)];
+	cpu_set_t *mask = t->unpinned ? t->unpinned : mem_calloc(MEM_OTHER, 1, mask_bytes, e);
 
-	if (affinity(mask))
+	if (!mask)
+		return -1;
+	if (!t->unpinned && affinity(mask)) {
+		mem_free(mask);
 		return err_sys(e, "affinity");
+	}
+	t->unpinned = mask;
 	for (int i = 0; i < t->count; i++) {
 		int core = core_of(mask, i);
 
@@ -340,6 +346,9 @@ void threads_stop(struct threads *t)
 	gate_pass(&t->start);
 	for (int i = 0; i < t->workers; i++)
 		pthread_join(t->worker[i].id, NULL);
+	if (t->unpinned)
+		pthread_setaffinity_np(pthread_self(), mask_bytes, t->unpinned);
+	mem_free(t->unpinned);
 	mem_free(t);
 }
 

@@ -26,7 +26,8 @@ double threads_quota(const char *self, const char *root);
 /* Starts count - 1 workers (the caller is the other one).  Owner: the caller. */
 int threads_start(struct threads **t, int count, struct err *e);
 
-/* Binds thread i to the i-th core of this process's affinity mask, for good. */
+/* Binds thread i to the i-th core of the caller's affinity mask, until threads_stop, which the same
+ * caller must call. */
 int threads_pin(struct threads *t, struct err *e);
 void threads_stop(struct threads *t); /* NULL is allowed */
 int threads_count(const struct threads *t);

@@ -68,6 +68,12 @@ greedy() {
 	[ "$output" = ' thou art thou' ]
 }
 
+@test "--pin binds threads to cores, and changes nothing else" {
+	ids() { bitnet-run -q --json -p 'ROMEO:' -n 40 --seed 1 "$@" | jq -c .tokens; }
+	[ "$(ids -t 3 --pin)" = "$(ids -t 1)" ]
+	! strace -V >/dev/null 2>&1 || [ "$(strace -f -e trace=sched_setaffinity bitnet-run -q -p a -n 1 -t 2 --pin 2>&1 >/dev/null | grep -c 'sched_setaffinity(.* = 0')" -ge 2 ]
+}
+
 @test "-n limits the tokens, and -n 0 prints nothing" {
 	[ "$(bitnet-run -q --json -p a -n 5 | jq '.tokens | length')" -eq 5 ]
 	[ -z "$(bitnet-run -q -p a -n 0)" ]

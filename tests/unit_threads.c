@@ -1,6 +1,7 @@
 /* The thread pool: every index once, barriers, claims, quotas. */
 #include "threads.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -115,14 +116,51 @@ static void more_than_cores(void)
 	with_threads(7);
 }
 
+/* The cores that a thread may use: how many, and the first. */
+struct cores {
+	int count, first;
+};
+
+static struct cores cores_now(void)
+{
+	struct cores c = {0, -1};
+	cpu_set_t mask;
+
+	CHECK_INT(sched_getaffinity(0, sizeof mask, &mask), 0);
+	c.count = CPU_COUNT(&mask);
+	for (size_t i = CPU_SETSIZE; i-- > 0;)
+		if (CPU_ISSET(i, &mask))
+			c.first = (int)i;
+	return c;
+}
+
+static void look(void *arg, int i, int count)
+{
+	struct cores *seen = arg;
+
+	(void)count;
+	seen[i] = cores_now();
+}
+
 static void pinning(void)
 {
+	struct cores before = cores_now(), seen[3], after;
 	struct threads *t;
 	struct err e = {0};
 
 	CHECK_INT(threads_start(&t, 3, &e), 0);
 	CHECK_INT(threads_pin(t, &e), 0);
+	CHECK_INT(threads_pin(t, &e), 0);
+	threads_run(t, look, seen);
+	for (int i = 0; i < 3; i++)
+		CHECK_INT(seen[i].count, 1);
+	CHECK_INT(seen[0].first, before.first);
+	if (before.count > 1)
+		CHECK(seen[0].first != seen[1].first);
 	threads_stop(t);
+	/* the next pool finds all cores again */
+	after = cores_now();
+	CHECK(after.count == before.count && after.first == before.first);
 	threads_stop(NULL);
 }
 
