@@ -43,7 +43,7 @@ struct heap;
 struct span {
 	struct heap
 	    *easy; /* heap while no flag below is set, else NULL; atomic: any thread reads it */
-	struct note *free; /* blocks that were freed, linked through note.a */
+	void *free;        /* blocks that were freed, linked through note.a */
 	struct heap *heap; /* NULL: one block, the whole run */
 	uint32_t stride;   /* bytes from block to block */
 	uint16_t used;     /* blocks handed out */
@@ -56,14 +56,15 @@ struct span {
 		};
 		struct note note; /* of a run's only block */
 	};
-	uint16_t back;   /* units back to the first one's record, in spans */
+	uint16_t back;   /* bytes back to the first unit's record, in spans */
 	uint16_t units;  /* of the run; 0: a mapping of its own, see chunk.mapped */
 	uint8_t idle;    /* also in the record of an idle run's last unit */
 	uint8_t class;   /* of size */
 	uint8_t full;    /* no free block is left: not in its class's list */
 	uint8_t aligned; /* may hold blocks that begin further in; atomic: any thread reads it */
 };
-_Static_assert(sizeof(struct span) <= 64, "a record is one cache line");
+#define SPAN_SHIFT 6
+_Static_assert(sizeof(struct span) == 1 << SPAN_SHIFT, "a record is one cache line");
 
 struct chunks;
 
@@ -147,9 +148,10 @@ static inline struct chunk *chunk_of(const void *p)
 /* The record of the run that p lies in. */
 static inline struct span *span_of(const void *p)
 {
-	struct span *s = &chunk_of(p)->span[((uintptr_t)p >> UNIT_SHIFT) & (CHUNK_UNITS - 1)];
+	uintptr_t at = (uintptr_t)p >> (UNIT_SHIFT - SPAN_SHIFT) & (CHUNK_UNITS - 1) << SPAN_SHIFT;
+	char *s = (char *)chunk_of(p)->span + at;
 
-	return s - s->back;
+	return (struct span *)(void *)(s - ((struct span *)(void *)s)->back);
 }
 
 /* Where the run of s begins, and its bytes. */

@@ -8,13 +8,14 @@
 #include "track.h"
 
 /*
- * A block's note: a = live mark, tag, bytes asked for.  A free block's note links it, and an
- * address has no such mark: so ending a block twice is seen at no cost.
+ * A block's note: a = bytes asked for, and in the low byte POOL_MARK and the tag.  A free block's
+ * note links it, and an address has no such byte: so ending a block twice is seen at no cost.
+ *
+ * mem_alloc and mem_free call nothing on their short way: what is rare is left by a jump, so that
+ * they need no frame.
  */
-#define LIVE      ((uint64_t)1 << 63)
-#define TAG_SHIFT 56
-#define BYTES     (((uint64_t)1 << TAG_SHIFT) - 1)
-_Static_assert(MEM_TAGS <= POOL_COUNTS, "a heap counts by tag");
+#define NOINLINE __attribute__((noinline))
+_Static_assert(MEM_TAGS <= 8 && MEM_TAGS <= POOL_COUNTS, "a tag fits its mark; a heap counts by it");
 
 /* A thread's sums are added to these when they move by more than this. */
 #define FLUSH (4 << 20)
@@ -34,39 +35,34 @@ static int64_t relaxed(const int64_t *x)
 
 /* ---- counting: each thread in its heap, the sum now and then ---- */
 
-static void flush(struct pool_count *c, unsigned tag)
+static void flush(struct heap *h, unsigned tag)
 {
-	int64_t before = __atomic_fetch_add(&live[tag], c->now, __ATOMIC_RELAXED);
-	int64_t top = before + c->top, seen = relaxed(&peak[tag]);
+	int64_t before = __atomic_fetch_add(&live[tag], h->now[tag], __ATOMIC_RELAXED);
+	int64_t top = before + h->top[tag], seen = relaxed(&peak[tag]);
 
 	while (top > seen && !__atomic_compare_exchange_n(&peak[tag], &seen, top, 1,
 	                                                  __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		;
-	__atomic_store_n(&c->now, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&c->top, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->now[tag], 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&h->top[tag], 0, __ATOMIC_RELAXED);
 }
 
-static inline void count_in(struct heap *h, unsigned tag, size_t bytes)
+/* More than ever is live: block, which made it so. */
+static NOINLINE void *count_top(struct heap *h, unsigned tag, void *block)
 {
-	struct pool_count *c = &h->count[tag];
-	int64_t now = c->now + (int64_t)bytes;
-
-	__atomic_store_n(&c->now, now, __ATOMIC_RELAXED);
-	if (now > c->top) {
-		__atomic_store_n(&c->top, now, __ATOMIC_RELAXED);
-		if (__builtin_expect(now > FLUSH, 0))
-			flush(c, tag);
-	}
+	__atomic_store_n(&h->top[tag], h->now[tag], __ATOMIC_RELAXED);
+	if (h->now[tag] > FLUSH)
+		flush(h, tag);
+	return block;
 }
 
 static inline void count_out(struct heap *h, unsigned tag, size_t bytes)
 {
-	struct pool_count *c = &h->count[tag];
-	int64_t now = c->now - (int64_t)bytes;
+	int64_t now = h->now[tag] - (int64_t)bytes;
 
-	__atomic_store_n(&c->now, now, __ATOMIC_RELAXED);
-	if (__builtin_expect(now < -FLUSH, 0))
-		flush(c, tag);
+	__atomic_store_n(&h->now[tag], now, __ATOMIC_RELAXED);
+	if (now < -FLUSH)
+		flush(h, tag);
 }
 
 uint64_t mem_live(enum mem_tag tag)
@@ -74,7 +70,7 @@ uint64_t mem_live(enum mem_tag tag)
 	int64_t sum = relaxed(&live[tag]);
 
 	for (struct heap *h = pool_heaps(&pool_first); h; h = h->next)
-		sum += relaxed(&h->count[tag].now);
+		sum += relaxed(&h->now[tag]);
 	return sum > 0 ? (uint64_t)sum : 0;
 }
 
@@ -83,8 +79,8 @@ uint64_t mem_peak(enum mem_tag tag)
 	int64_t top = relaxed(&peak[tag]), sum = relaxed(&live[tag]);
 
 	for (struct heap *h = pool_heaps(&pool_first); h; h = h->next) {
-		if (sum + relaxed(&h->count[tag].top) > top)
-			top = sum + relaxed(&h->count[tag].top);
+		if (sum + relaxed(&h->top[tag]) > top)
+			top = sum + relaxed(&h->top[tag]);
 	}
 	return (uint64_t)top;
 }
@@ -136,33 +132,27 @@ static int no_memory(enum mem_tag tag, size_t bytes, struct err *e)
 	return err_set(e, ERR_TROUBLE, "no memory for %zu bytes (%s)", bytes, mem_tag_name(tag));
 }
 
-static inline void stamp(struct heap *h, struct note *n, enum mem_tag tag, size_t bytes)
+/* Writes the note of a block that h hands out, and counts it: the block. */
+static inline void *stamp(struct heap *h, struct note *n, enum mem_tag tag, size_t bytes,
+                          void *block)
 {
-	n->a = (LIVE >> TAG_SHIFT | tag) << TAG_SHIFT | bytes;
-	count_in(h, tag, bytes);
-}
+	int64_t now = h->now[tag] + (int64_t)bytes;
 
-static inline enum mem_tag tag_of(uint64_t a)
-{
-	return (enum mem_tag)(a >> TAG_SHIFT & 0x7f);
+	n->a = (uint64_t)bytes << 8 | POOL_MARK | tag;
+	__atomic_store_n(&h->now[tag], now, __ATOMIC_RELAXED);
+	if (__builtin_expect(now > h->top[tag], 0))
+		return count_top(h, tag, block);
+	return block;
 }
 
 size_t mem_note_bytes(uint64_t a)
 {
-	return a & BYTES;
+	return a >> 8;
 }
 
 enum mem_tag mem_note_tag(uint64_t a)
 {
-	return tag_of(a);
-}
-
-/* The program's own books are wrong: it is stopped like by a failed assertion.  Where the signal is
- * handled, the block is left alone. */
-static void misuse(const void *p, const char *what, uint64_t note, const void *frame)
-{
-	track_blame(p, what, note, frame);
-	raise(SIGABRT);
+	return (enum mem_tag)(a & 7);
 }
 
 /* The calling thread's heap; NULL when there is no memory for one. */
@@ -203,17 +193,17 @@ static bool block_known(const void *p)
 #else
 static void *block_take(struct heap *h, size_t bytes, bool *zero)
 {
-	struct note *n = bytes > POOL_SMALL || announce_on ? NULL : pool_pop(h, pool_class(bytes));
+	void *p = bytes > POOL_SMALL || announce_on ? NULL : pool_pop(h, pool_class(bytes));
 
 	*zero = false;
-	return n ? n + 1 : pool_take_slow(&pool_first, bytes, zero);
+	return p ? p : pool_take_slow(&pool_first, bytes, zero);
 }
 
 static inline struct note *block_note(const void *p)
 {
 	struct span *s = span_of(p);
 
-	return s->heap ? (struct note *)p - 1 : &s->note;
+	return s->heap ? note_before(p) : &s->note;
 }
 
 static void block_give(void *p)
@@ -239,7 +229,7 @@ static void *take(enum mem_tag tag, size_t bytes, bool *zero, const void *frame,
 		return NULL;
 	}
 	struct note *n = block_note(p);
-	stamp(h, n, tag, bytes);
+	stamp(h, n, tag, bytes, p);
 	n->b = 0;
 	if (track_on()) {
 		n->b = track_born(h, frame);
@@ -258,36 +248,38 @@ static void *take(enum mem_tag tag, size_t bytes, bool *zero, const void *frame,
 #define TAIL_FRAME (*(void **)__builtin_frame_address(0))
 #endif
 
-static __attribute__((noinline)) void *alloc_slow(enum mem_tag tag, size_t bytes, struct err *e)
+static NOINLINE void *alloc_slow(enum mem_tag tag, size_t bytes, struct err *e)
 {
 	bool zero;
 
 	return take(tag, bytes, &zero, TAIL_FRAME, e);
 }
 
-static inline void *pop(struct heap *h, unsigned class, enum mem_tag tag, size_t bytes)
+/* A block from the calling thread's lists, or NULL. */
+static void *quick(enum mem_tag tag, size_t bytes)
 {
-	struct note *n = pool_pop(h, class);
+	struct heap *h = pool_easy;
+	void *p = bytes <= POOL_SMALL ? pool_pop(h, pool_class(bytes)) : NULL;
 
-	if (__builtin_expect(!n, 0))
-		return NULL;
-	stamp(h, n, tag, bytes);
-	return n + 1;
+	return p ? stamp(h, note_before(p), tag, bytes, p) : NULL;
 }
 
-/* A block from the calling thread's lists, or NULL. */
-static inline void *quick(enum mem_tag tag, size_t bytes)
+static NOINLINE void *alloc_larger(enum mem_tag tag, size_t bytes, struct err *e)
 {
-	if (__builtin_expect(bytes <= POOL_TABLE, 1))
-		return pop(pool_easy, pool_table[(bytes + 15) / 16], tag, bytes);
-	return bytes <= POOL_SMALL ? pop(pool_easy, pool_class(bytes), tag, bytes) : NULL;
+	void *p = quick(tag, bytes);
+
+	return p ? p : alloc_slow(tag, bytes, e);
 }
 
 void *mem_alloc(enum mem_tag tag, size_t bytes, struct err *e)
 {
-	void *p = quick(tag, bytes);
-
-	return __builtin_expect(p != NULL, 1) ? p : alloc_slow(tag, bytes, e);
+	if (__builtin_expect(bytes > POOL_TABLE, 0))
+		return alloc_larger(tag, bytes, e);
+	struct heap *h = pool_easy;
+	void *p = pool_pop(h, pool_table[(bytes + 15) / 16]);
+	if (__builtin_expect(!p, 0))
+		return alloc_slow(tag, bytes, e);
+	return stamp(h, note_before(p), tag, bytes, p);
 }
 
 void *mem_calloc(enum mem_tag tag, size_t n, size_t size, struct err *e)
@@ -313,7 +305,7 @@ static void give(void *p, struct note *n, const void *frame)
 
 	/* Without memory for a heap the sums are off, and that is the least of the troubles. */
 	if (h) {
-		count_out(h, tag_of(n->a), n->a & BYTES);
+		count_out(h, mem_note_tag(n->a), mem_note_bytes(n->a));
 		if (track_on()) {
 			n->b = track_died(h, n->b, frame);
 			track_event(p, 0, n->b);
@@ -323,43 +315,70 @@ static void give(void *p, struct note *n, const void *frame)
 	block_give(p);
 }
 
+static bool is_live(const void *p)
+{
+	return block_known(p) && pool_marked(block_note(p));
+}
+
+/* The program's own books are wrong: it is stopped like by a failed assertion.  Where the signal is
+ * handled, the block is left alone. */
+static void misuse(const void *p, const char *what, const void *frame)
+{
+	if (block_known(p))
+		track_blame(p, what, block_note(p)->b, frame);
+	else
+		track_blame(p, "ended, but not a block of this program's", 0, frame);
+	raise(SIGABRT);
+}
+
 /* Ends p, not NULL, in the name of the function with this frame. */
 static void end(void *p, const void *frame)
 {
-	if (!block_known(p)) {
-		misuse(p, "ended, but not a block of this program's", 0, frame);
-		return;
-	}
-	struct note *n = block_note(p);
-	if (n->a < LIVE)
-		misuse(p, "ended twice, or not the start of a block", n->b, frame);
+	if (is_live(p))
+		give(p, block_note(p), frame);
 	else
-		give(p, n, frame);
+		misuse(p, "ended twice, or not the start of a block", frame);
 }
 
-static __attribute__((noinline)) void free_slow(void *p)
+static NOINLINE void free_slow(void *p)
 {
 	if (p)
 		end(p, TAIL_FRAME);
 }
 
-void mem_free(void *p)
+#ifdef ANNOUNCE_ASAN
+static bool free_quick(void *p)
 {
-#ifndef ANNOUNCE_ASAN
+	(void)p;
+	return false;
+}
+
+#else
+/* Ends p if it belongs to the calling thread, in its short way. */
+static inline bool free_quick(void *p)
+{
 	struct heap *h = pool_easy;
 
-	if (__builtin_expect(p && h != &pool_nobody, 1)) {
-		struct span *s = span_of(p);
-		struct note *n = (struct note *)p - 1;
-
-		if (__builtin_expect(span_easy(s) == h && n->a >= LIVE, 1)) {
-			count_out(h, tag_of(n->a), n->a & BYTES);
-			pool_back(s, n);
-			return;
-		}
-	}
+	if (__builtin_expect(!p || h == &pool_nobody, 0))
+		return false;
+	struct span *s = span_of(p);
+	if (__builtin_expect(span_easy(s) != h, 0))
+		return false;
+	const struct note *n = note_before(p);
+	int64_t *sum = &h->now[mem_note_tag(n->a)];
+	int64_t now = *sum - (int64_t)mem_note_bytes(n->a);
+	if (__builtin_expect(!pool_marked(n) || now < -FLUSH, 0))
+		return false;
+	__atomic_store_n(sum, now, __ATOMIC_RELAXED);
+	pool_back(s, p);
+	return true;
+}
 #endif
-	free_slow(p);
+
+void mem_free(void *p)
+{
+	if (!free_quick(p))
+		free_slow(p);
 }
 
 void *mem_realloc(enum mem_tag tag, void *p, size_t n, size_t size, struct err *e)
@@ -372,16 +391,20 @@ void *mem_realloc(enum mem_tag tag, void *p, size_t n, size_t size, struct err *
 	}
 	if (!p)
 		return mem_alloc(tag, bytes, e);
+	if (!is_live(p)) {
+		misuse(p, "grown after its end, or not the start of a block",
+		       __builtin_frame_address(0));
+		return NULL;
+	}
 	struct note *note = block_note(p);
-	size_t old = note->a & BYTES;
+	size_t old = mem_note_bytes(note->a);
 #ifndef ANNOUNCE_ASAN
 	struct heap *h = pool_easy;
 	size_t room = pool_room(p);
 	/* The block stays where that wastes at most half of it. */
 	if (h != &pool_nobody && bytes <= room && bytes >= room / 2) {
-		count_out(h, tag_of(note->a), old);
-		stamp(h, note, tag, bytes);
-		return p;
+		count_out(h, mem_note_tag(note->a), old);
+		return stamp(h, note, tag, bytes, p);
 	}
 #endif
 	void *q = quick(tag, bytes);

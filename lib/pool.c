@@ -6,9 +6,9 @@
 #include "pool_impl.h"
 #include "spin.h"
 
-/* note.a of a block whose user's note lies further in: this and the offset of that one. */
-#define DISPLACED ((uint64_t)1 << 55)
-#define LIVE      ((uint64_t)1 << 56)
+/* note.a of a block whose user's note lies further in: this, and 256 times the offset of that one;
+ * neither an address of a block nor marked. */
+#define DISPLACED 1
 
 /* span.class of the runs that hold heaps. */
 #define CLASS_HEAP 255
@@ -104,16 +104,16 @@ static char *blocks(const struct span *s)
 	return span_base(s) + s->class % COLOURS * LINE;
 }
 
-static struct note *block_at(const struct span *s, uint32_t i)
+static void *block_at(const struct span *s, uint32_t i)
 {
-	return (struct note *)(void *)(blocks(s) + (size_t)i * s->stride);
+	return blocks(s) + (size_t)i * s->stride + sizeof(struct note);
 }
 
 /* The block that p, handed out by span s, lies in. */
-static struct note *block_of(const struct span *s, const void *p)
+static void *block_of(const struct span *s, void *p)
 {
 	if (!__atomic_load_n(&s->aligned, __ATOMIC_RELAXED))
-		return (struct note *)p - 1;
+		return p;
 	return block_at(s, (uint32_t)((size_t)((const char *)p - blocks(s)) / s->stride));
 }
 
@@ -127,7 +127,7 @@ static struct span *span_new(struct heap *h, unsigned class)
 		return NULL;
 	struct span *s = span_of(base);
 	for (unsigned i = 1; i < units; i++)
-		s[i].back = (uint16_t)i;
+		s[i].back = (uint16_t)(i * sizeof *s);
 	s->class = (uint8_t) class;
 	s->stride = (uint32_t)(class_bytes(class) + sizeof(struct note));
 	s->total = (uint16_t)((units * UNIT_BYTES - class % COLOURS * LINE) / s->stride);
@@ -140,19 +140,17 @@ static struct span *span_new(struct heap *h, unsigned class)
 static void span_extend(struct span *s)
 {
 	uint32_t n = s->fresh + 4096 / s->stride + 1, end = n < s->total ? n : s->total;
-	struct note **link = &s->free, *b = NULL;
-	uint64_t *tail = NULL;
+	void *after = NULL;
 
-	for (uint32_t i = s->fresh; i < end; i++) {
-		b = block_at(s, i);
-		announce_own(b, sizeof *b);
-		if (tail)
-			*tail = (uintptr_t)b;
-		else
-			*link = b;
-		tail = &b->a;
+	/* From the last, so that the first is taken first. */
+	for (uint32_t i = end; i-- > s->fresh;) {
+		void *block = block_at(s, i);
+
+		announce_own(note_before(block), sizeof(struct note));
+		note_before(block)->a = (uintptr_t)after;
+		after = block;
 	}
-	*tail = 0;
+	s->free = after;
 	s->fresh = (uint16_t)end;
 }
 
@@ -172,15 +170,15 @@ void pool_retire(struct span *s)
 	span_end(s);
 }
 
-/* Takes b back into its span; the caller is the owner of s, or has its heap to itself. */
-static void give_here(struct span *s, struct note *b)
+/* Takes a block back into its span; the caller is the owner of s, or has its heap to itself. */
+static void give_here(struct span *s, void *block)
 {
 	if (s->full) {
 		s->full = 0;
 		set_easy(s, s->aligned ? NULL : s->heap);
 		list_add(s->heap, s);
 	}
-	pool_back(s, b);
+	pool_back(s, block);
 }
 
 /* ---- heaps ---- */
@@ -188,15 +186,15 @@ static void give_here(struct span *s, struct note *b)
 /* Takes over what other threads have ended. */
 static void drain(struct heap *h)
 {
-	struct note *b = __atomic_load_n(&h->away, __ATOMIC_RELAXED);
+	void *block = __atomic_load_n(&h->away, __ATOMIC_RELAXED);
 
-	if (b)
-		b = __atomic_exchange_n(&h->away, NULL, __ATOMIC_ACQUIRE);
-	while (b) {
-		struct note *next = (struct note *)(uintptr_t)b->a;
+	if (block)
+		block = __atomic_exchange_n(&h->away, NULL, __ATOMIC_ACQUIRE);
+	while (block) {
+		void *next = note_link(note_before(block));
 
-		give_here(span_of(b), b);
-		b = next;
+		give_here(span_of(block), block);
+		block = next;
 	}
 }
 
@@ -291,7 +289,7 @@ struct heap *pool_heap(struct pool *p)
 /* ---- taking ---- */
 
 /* A block of the class, from a span with room or a new one. */
-static struct note *take_small(struct heap *h, unsigned class)
+static void *take_small(struct heap *h, unsigned class)
 {
 	drain(h);
 	if (__atomic_load_n(&h->trim, __ATOMIC_RELAXED)) {
@@ -324,9 +322,8 @@ void *pool_take_slow(struct pool *p, size_t n, bool *zero)
 		block = chunks_take(&p->chunks, n, zero);
 	} else {
 		struct heap *h = pool_heap(p);
-		struct note *b = h ? take_small(h, pool_class(n)) : NULL;
 
-		block = b ? b + 1 : NULL;
+		block = h ? take_small(h, pool_class(n)) : NULL;
 	}
 	if (block && announce_on)
 		announce_taken(p, block, n, *zero);
@@ -339,10 +336,10 @@ void *pool_take(struct pool *p, size_t n, struct err *e)
 	bool zero;
 
 	if (n <= POOL_SMALL && m->serial == p->serial && !announce_on) {
-		struct note *b = pool_pop(m->heap, pool_class(n));
+		void *block = pool_pop(m->heap, pool_class(n));
 
-		if (b)
-			return b + 1;
+		if (block)
+			return block;
 	}
 	void *block = pool_take_slow(p, n, &zero);
 	if (!block)
@@ -353,18 +350,17 @@ void *pool_take(struct pool *p, size_t n, struct err *e)
 /* The first place in block (of n + align bytes) that is aligned, with a note in front of it. */
 static void *displace(void *block, size_t align)
 {
-	uintptr_t at = ((uintptr_t)block + align - 1) & ~(uintptr_t)(align - 1);
-	size_t off = at - (uintptr_t)block;
+	size_t off = -(uintptr_t)block & (align - 1);
 
 	if (!off)
 		return block;
-	struct note *b = (struct note *)block - 1;
-	b->a = DISPLACED | off;
+	note_before(block)->a = (uint64_t)off << 8 | DISPLACED;
 	struct span *s = span_of(block);
 	set_easy(s, NULL);
 	__atomic_store_n(&s->aligned, 1, __ATOMIC_RELAXED);
-	((struct note *)at - 1)->a = 0;
-	return (void *)at;
+	block = (char *)block + off;
+	note_before(block)->a = 0;
+	return block;
 }
 
 void *pool_take_as(struct pool *p, size_t n, size_t align, bool zero, struct err *e)
@@ -392,21 +388,21 @@ void pool_give_slow(struct chunk *c, struct span *s, void *block)
 	struct pool *p = (struct pool *)(void *)c->set;
 
 	if (announce_on)
-		announce_given(p, block_of(s, block) + 1, pool_room(block));
+		announce_given(p, block_of(s, block), pool_room(block));
 	if (!h) {
 		chunks_give(c->set, block, SIZE_MAX);
 		return;
 	}
-	struct note *b = block_of(s, block);
+	block = block_of(s, block);
 	if (pool_owner(h) == POOL_THREAD) {
-		give_here(s, b);
+		give_here(s, block);
 		return;
 	}
-	struct note *top = __atomic_load_n(&h->away, __ATOMIC_RELAXED);
+	void *top = __atomic_load_n(&h->away, __ATOMIC_RELAXED);
 	do
-		b->a = (uintptr_t)top;
-	while (
-	    !__atomic_compare_exchange_n(&h->away, &top, b, 1, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+		note_before(block)->a = (uintptr_t)top;
+	while (!__atomic_compare_exchange_n(&h->away, &top, block, 1, __ATOMIC_RELEASE,
+	                                    __ATOMIC_RELAXED));
 }
 
 void pool_give(void *block)
@@ -415,7 +411,7 @@ void pool_give(void *block)
 		return;
 	struct span *s = span_of(block);
 	if (span_easy(s) && pool_owner(s->heap) == POOL_THREAD && !announce_on)
-		pool_back(s, (struct note *)block - 1);
+		pool_back(s, block);
 	else
 		pool_give_slow(chunk_of(block), s, block);
 }
@@ -472,14 +468,16 @@ size_t pool_room(const void *block)
 
 	if (!s->heap)
 		return span_bytes(s);
-	return (size_t)((char *)block_of(s, block) + s->stride - (const char *)block);
+	const char *first = block_of(s, (void *)(uintptr_t)block);
+
+	return (size_t)(first + s->stride - sizeof(struct note) - (const char *)block);
 }
 
 struct note *pool_note(const void *block)
 {
 	struct span *s = span_of(block);
 
-	return s->heap ? (struct note *)block - 1 : &s->note;
+	return s->heap ? note_before(block) : &s->note;
 }
 
 size_t pool_trim(struct pool *p)
@@ -532,7 +530,7 @@ struct walk {
 
 static void walk_note(const struct walk *w, void *block, struct note *n)
 {
-	if (n->a >= LIVE)
+	if (pool_marked(n))
 		w->fn(w->arg, block, n);
 }
 
@@ -546,11 +544,12 @@ static void walk_span(void *arg, struct chunk *c, struct span *s)
 		return;
 	}
 	for (uint32_t i = 0; i < s->fresh; i++) {
-		struct note *b = block_at(s, i);
+		char *block = block_at(s, i);
+		uint64_t a = note_before(block)->a;
 
-		if (b->a >= DISPLACED && b->a < LIVE)
-			b = (struct note *)(void *)((char *)b + (b->a & ~DISPLACED));
-		walk_note(arg, b + 1, b);
+		if ((a & 0xff) == DISPLACED)
+			block += a >> 8;
+		walk_note(arg, block, note_before(block));
 	}
 }
 

@@ -76,8 +76,16 @@ size_t pool_trim(struct pool *p);
 /* Exact when no other thread is in the pool meanwhile. */
 void pool_stats(struct pool *p, struct pool_stats *s);
 
-/* Calls fn for every block that is handed out and whose note.a is not below 2^56 (a live mark of
- * the user's: free blocks are linked through it). */
+/* A user who wants to find its blocks by pool_walk marks their notes: the low byte of note.a is
+ * POOL_MARK or up to 7 above.  Free blocks are linked through note.a, and an address of one is
+ * never so. */
+#define POOL_MARK 0xb8
+static inline bool pool_marked(const struct note *n)
+{
+	return (n->a & 0xf8) == POOL_MARK;
+}
+
+/* Calls fn for every block that is handed out and whose note is marked. */
 void pool_walk(struct pool *p, void (*fn)(void *arg, void *block, struct note *n), void *arg);
 
 #endif

@@ -32,20 +32,16 @@ static inline unsigned pool_class(size_t n)
 
 #define POOL_COUNTS 8
 
-/* For the pool's user: a sum of this heap's threads, and the most it was; see mem.c. */
-struct pool_count {
-	int64_t now, top;
-};
-
 /* What one thread holds of one pool. */
 struct heap {
-	struct pool_count count[POOL_COUNTS];
+	/* For the pool's user: sums of this heap's threads, and the most they were; see mem.c. */
+	int64_t now[POOL_COUNTS], top[POOL_COUNTS];
 	const void *thread; /* identity of the owner; NULL after its end */
 	struct pool *pool;
 	struct heap *next;                              /* all of the pool */
 	int trim;                                       /* asked for by another thread */
 	struct track *track;                            /* of track.c */
-	struct note *away __attribute__((aligned(64))); /* blocks ended by other threads */
+	void *away __attribute__((aligned(64))); /* blocks ended by other threads */
 	struct span *span[POOL_CLASSES] __attribute__((aligned(64))); /* with room; never NULL */
 };
 
@@ -82,6 +78,17 @@ static inline struct heap *pool_heaps(const struct pool *p)
 	return __atomic_load_n(&p->heaps, __ATOMIC_ACQUIRE);
 }
 
+/* The note of a small block, and the block that a free one's note links to. */
+static inline struct note *note_before(const void *block)
+{
+	return (struct note *)(uintptr_t)block - 1;
+}
+
+static inline void *note_link(const struct note *n)
+{
+	return (void *)(uintptr_t)n->a; /* NOLINT(performance-no-int-to-ptr): a link */
+}
+
 void *pool_take_slow(struct pool *p, size_t n, bool *zero);
 void pool_give_slow(struct chunk *c, struct span *s, void *block);
 void pool_retire(struct span *s);
@@ -92,16 +99,16 @@ static inline const void *pool_owner(const struct heap *h)
 }
 
 /* The next block of heap h for n <= POOL_SMALL, or NULL: then pool_take_slow. */
-static inline struct note *pool_pop(struct heap *h, unsigned class)
+static inline void *pool_pop(struct heap *h, unsigned class)
 {
 	struct span *s = h->span[class];
-	struct note *b = s->free;
+	void *block = s->free;
 
-	if (__builtin_expect(b != NULL, 1)) {
-		s->free = (struct note *)(uintptr_t)b->a;
+	if (__builtin_expect(block != NULL, 1)) {
+		s->free = note_link(note_before(block));
 		s->used++;
 	}
-	return b;
+	return block;
 }
 
 /* Whether blocks of s can be ended the short way by the thread of this heap. */
@@ -110,12 +117,12 @@ static inline struct heap *span_easy(const struct span *s)
 	return __atomic_load_n(&s->easy, __ATOMIC_RELAXED);
 }
 
-/* Takes b, which no longer counts as handed out by anybody but s, back into s; s->easy is the
+/* Takes a block, which no longer counts as handed out by anybody but s, back into s; s->easy is the
  * caller's heap. */
-static inline void pool_back(struct span *s, struct note *b)
+static inline void pool_back(struct span *s, void *block)
 {
-	b->a = (uintptr_t)s->free;
-	s->free = b;
+	note_before(block)->a = (uintptr_t)s->free;
+	s->free = block;
 	/* A class's first span stays, so that taking and ending one block costs no more. */
 	if (__builtin_expect(--s->used == 0, 0) && s->prev)
 		pool_retire(s);

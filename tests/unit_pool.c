@@ -210,10 +210,10 @@ static void walk_finds_live_blocks(void)
 
 		keep[i] = pool_take_as(p, i * i * 10, i % 3 ? 16 : 256, false, NULL);
 		struct note *n = pool_note(keep[i]);
-		n->a = (uint64_t)1 << 63;
+		n->a = POOL_MARK;
 		n->b = i;
 		want += i;
-		pool_note(gone)->a = (uint64_t)1 << 63;
+		pool_note(gone)->a = POOL_MARK;
 		pool_give(gone);
 	}
 	pool_walk(p, count_note, sum);
