@@ -26,6 +26,7 @@
 #include "report_json.h"
 #include "spawn.h"
 #include "suppress.h"
+#include "timeline_report.h"
 #include "watch_builtin.h"
 
 static struct {
@@ -33,7 +34,7 @@ static struct {
 	uint64_t runs, max_steps, period, step_growth, blocks;
 	double interval, seconds, grace;
 	const char *regex, *client, *level, *picture, *again, *compare, *baseline, *suppressions;
-	const char *limit, *action, *hook, *workload, *alone, *model, *exit_status;
+	const char *timeline, *limit, *action, *hook, *workload, *alone, *model, *exit_status;
 	int unsettled_ok, quiet, no_trim, no_reach;
 	struct opt_list out;
 } o = {.pid = 0,
@@ -55,6 +56,8 @@ static const struct opt options[] = {
      "the model of the workloads; part of a baseline's key", 0, 0, NULL},
     {OPT_STRING, 'r', "render", &o.again, "FILE",
      "no run: print the report of this JSON file again", 0, 0, NULL},
+    {OPT_STRING, 't', "timeline", &o.timeline, "FILE",
+     "no run: tell what this file of $BITNET_MEM_TRACE shows", 0, 0, NULL},
     {OPT_HEAD, 0, NULL, NULL, NULL,
      "Where steps come from (otherwise: $BITNET_LEAKCHECK_FD, or time)", 0, 0, NULL},
     {OPT_STRING, 'S', "step", &o.regex, "REGEX",
@@ -105,7 +108,8 @@ static const struct opt_program program = {
     .synopsis = "[OPTION]... -- COMMAND [ARGUMENT]...\n"
 		"[OPTION]... -p PID\n"
 		"[OPTION]... -w NAME [-m MODEL]\n"
-		"[-o FORM:FILE] -r FILE.json",
+		"[-o FORM:FILE] -r FILE.json\n"
+		"[-q] -t FILE",
     .about = "Tells a leak from noise in any command, with the call site.",
     .examples = "  bitnet-leakcheck -S '^loss ' -- ./train.sh\n"
 		"  bitnet-leakcheck -p \"$(pgrep -n server)\" -s 1 -T 600\n"
@@ -359,15 +363,33 @@ static int render(int *status, struct err *e)
 	return failed ? -1 : 0;
 }
 
+/* What a timeline that is cut shows is told too, and then that it is cut. */
+static int tell_timeline(int *status, struct err *e)
+{
+	struct timeline t;
+	bool grows = false;
+	int rc = timeline_open(&t, o.timeline, e);
+
+	if (!rc || e->status == ERR_SHORT)
+		if (timeline_report(&t, o.quiet, stdout, &grows, e))
+			rc = -1;
+	timeline_close(&t);
+	*status = grows ? ERR_NO : ERR_OK;
+	return rc ? err_in(e, "%s", o.timeline) : 0;
+}
+
 static int check(int operands, struct err *e)
 {
-	int given = (operands > 0) + (o.pid > 0) + (o.workload != NULL) + (o.again != NULL);
+	int given = (operands > 0) + (o.pid > 0) + (o.workload != NULL) + (o.again != NULL) +
+	            (o.timeline != NULL);
 	int sources = (o.regex != NULL) + (o.client != NULL) + (o.runs > 0) + (o.interval > 0);
 
 	if (given != 1)
 		return err_set(e, ERR_TROUBLE, "%s (see --help)",
-		               given ? "a command, -p, -w and -r exclude one another"
-		                     : "a command, -p, -w or -r is needed");
+		               given ? "a command, -p, -w, -r and -t exclude one another"
+		                     : "a command, -p, -w, -r or -t is needed");
+	if (o.timeline && o.out.n)
+		return err_set(e, ERR_TROUBLE, "-t writes to standard output only, not to -o");
 	if (sources > 1)
 		return err_set(e, ERR_TROUBLE, "-S, -s, -c and -k exclude one another");
 	if (o.pid > 0 && (o.regex || o.runs))
@@ -393,6 +415,8 @@ static int run(char **argv, int operands, int *status, struct err *e)
 		return -1;
 	if (o.again)
 		return render(status, e);
+	if (o.timeline)
+		return tell_timeline(status, e);
 	if (o.workload)
 		return watch_workloads(status, e);
 	return watch_command(operands ? argv : NULL, status, e);

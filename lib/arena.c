@@ -129,6 +129,7 @@ int arena_init(struct arena *a, enum mem_tag tag, const char *name, size_t bytes
 		return err_sys(e, "%s: no memory for %zu bytes", name, bytes);
 	a->base = p;
 	a->size = bytes;
+	track_outside(0, p, bytes, __builtin_frame_address(0));
 	return 0;
 }
 
@@ -187,6 +188,7 @@ void arena_fini(struct arena *a)
 		guard_check(a, a->used, a->size - a->used, __builtin_frame_address(0));
 	mem_free(a->guard);
 	if (a->base) {
+		track_outside(0, a->base, 0, __builtin_frame_address(0));
 		announce_open(a->base, a->size, true);
 		munmap(a->base, mapped(a->size));
 	}

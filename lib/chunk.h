@@ -42,8 +42,8 @@ struct heap;
 /* The record of a run of units; it lies at the run's first unit. */
 struct span {
 	struct heap
-	    *easy; /* heap while no flag below is set, else NULL; atomic: any thread reads it */
-	void *free;        /* blocks that were freed, linked through note.a */
+	    *easy;  /* heap while no flag below is set, else NULL; atomic: any thread reads it */
+	void *free; /* blocks that were freed, linked through note.a */
 	struct heap *heap; /* NULL: one block, the whole run */
 	uint32_t stride;   /* bytes from block to block */
 	uint16_t used;     /* blocks handed out */

@@ -15,7 +15,8 @@
  * they need no frame.
  */
 #define NOINLINE __attribute__((noinline))
-_Static_assert(MEM_TAGS <= 8 && MEM_TAGS <= POOL_COUNTS, "a tag fits its mark; a heap counts by it");
+_Static_assert(MEM_TAGS <= 8 && MEM_TAGS <= POOL_COUNTS,
+               "a tag fits its mark; a heap counts by it");
 
 /* A thread's sums are added to these when they move by more than this. */
 #define FLUSH (4 << 20)
@@ -233,7 +234,7 @@ static void *take(enum mem_tag tag, size_t bytes, bool *zero, const void *frame,
 	n->b = 0;
 	if (track_on()) {
 		n->b = track_born(h, frame);
-		track_event(p, bytes, n->b);
+		track_event(h, p, bytes, n->b);
 	}
 	if (!(special | announce_on))
 		pool_easy = h;
@@ -308,7 +309,7 @@ static void give(void *p, struct note *n, const void *frame)
 		count_out(h, mem_note_tag(n->a), mem_note_bytes(n->a));
 		if (track_on()) {
 			n->b = track_died(h, n->b, frame);
-			track_event(p, 0, n->b);
+			track_event(h, p, 0, n->b);
 		}
 	}
 	n->a = 0;

@@ -45,7 +45,7 @@ static struct block *lookup(const struct search *s, uint64_t address)
 	return &s->block[i];
 }
 
-static void born(struct search *s, const struct track_event *e)
+static void born(struct search *s, const struct timeline_event *e)
 {
 	struct site *t = &s->site[e->site % SITES];
 	struct block *b = lookup(s, e->address);
@@ -72,7 +72,7 @@ static void born(struct search *s, const struct track_event *e)
 	*b = (struct block){e->address, e->bytes, e->ms, (uint16_t)(e->site % SITES), 1};
 }
 
-static void died(struct search *s, const struct track_event *e)
+static void died(struct search *s, const struct timeline_event *e)
 {
 	struct block *b = lookup(s, e->address);
 
@@ -147,7 +147,7 @@ static size_t judge(const struct site *t, uint32_t id, struct pattern_finding *f
 	return n;
 }
 
-long pattern_find(const struct track_event *event, size_t n, struct pattern_finding *found,
+long pattern_find(const struct timeline_event *event, size_t n, struct pattern_finding *found,
                   size_t max, struct err *e)
 {
 	struct search s = {.mask = 1023};
@@ -187,7 +187,7 @@ const char *pattern_name(enum pattern_kind k)
 	return name[k];
 }
 
-void pattern_print(const struct pattern_finding *f, FILE *out)
+void pattern_print(const struct pattern_finding *f, const char *where, FILE *out)
 {
 	static const char *const advice[PATTERN_KINDS] = {
 	    "take one block before the loop, or take them in an arena's scope",
@@ -197,7 +197,7 @@ void pattern_print(const struct pattern_finding *f, FILE *out)
 	    "keep one block on the device and use it again",
 	};
 
-	fprintf(out, "%s at site %u: %llu blocks, ", pattern_name(f->kind), f->site,
+	fprintf(out, "%s at %s: %llu blocks, ", pattern_name(f->kind), where,
 	        (unsigned long long)f->count);
 	if (f->kind == PATTERN_INTERVAL)
 		fprintf(out, "one every %.1f ms\n", f->value);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "pool.h"
+#include "timeline.h"
 #include "track.h"
 
 enum pattern_kind {
@@ -33,11 +34,11 @@ struct pattern_finding {
 
 /* Finds at most max patterns in n events; how many.  Below 8 blocks of a site nothing is said.
  * Negative: no memory. */
-long pattern_find(const struct track_event *event, size_t n, struct pattern_finding *found,
+long pattern_find(const struct timeline_event *event, size_t n, struct pattern_finding *found,
                   size_t max, struct err *e);
 
-/* One line of evidence and one of advice. */
-void pattern_print(const struct pattern_finding *f, FILE *out);
+/* One line of evidence and one of advice; where is the site's name. */
+void pattern_print(const struct pattern_finding *f, const char *where, FILE *out);
 
 /* How broken up a pool is: shares of 0 to 1. */
 struct pattern_fragments {

@@ -265,6 +265,7 @@ static struct heap *heap_new(struct pool *p)
 	h->thread = POOL_THREAD;
 	spin_lock(&p->lock);
 	h->next = p->heaps;
+	h->number = h->next ? h->next->number + 1 : 0;
 	__atomic_store_n(&p->heaps, h, __ATOMIC_RELEASE);
 	spin_unlock(&p->lock);
 	return h;

@@ -38,9 +38,10 @@ struct heap {
 	int64_t now[POOL_COUNTS], top[POOL_COUNTS];
 	const void *thread; /* identity of the owner; NULL after its end */
 	struct pool *pool;
-	struct heap *next;                              /* all of the pool */
-	int trim;                                       /* asked for by another thread */
-	struct track *track;                            /* of track.c */
+	struct heap *next;                       /* all of the pool */
+	int trim;                                /* asked for by another thread */
+	unsigned number;                         /* of the pool's heaps, from 0 */
+	struct track *track;                     /* of track.c */
 	void *away __attribute__((aligned(64))); /* blocks ended by other threads */
 	struct span *span[POOL_CLASSES] __attribute__((aligned(64))); /* with room; never NULL */
 };

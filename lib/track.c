@@ -1,7 +1,5 @@
 #include "track.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -10,6 +8,7 @@
 
 #include "pool_impl.h"
 #include "spin.h"
+#include "timeline.h"
 
 /*
  * A stack is found by its hash: first in the heap's own cache (direct-mapped, no lock), then in
@@ -51,14 +50,6 @@ static struct {
 } * all;
 
 static enum track_level level;
-
-static struct {
-	int fd;
-	int lock;
-	size_t n;
-	uint32_t start;
-	struct track_event event[4096];
-} * trace;
 
 static void *zeros(size_t bytes)
 {
@@ -121,6 +112,7 @@ static uint32_t site_find(uint64_t hash, const uint64_t *pc, unsigned n)
 		for (unsigned k = 0; k < n; k++, all->used += PC_BYTES)
 			memcpy(all->frames + all->used, &pc[k], PC_BYTES);
 		all->index[i] = id;
+		timeline_site(id, pc, n);
 	}
 	spin_unlock(&all->lock);
 	return id;
@@ -202,60 +194,47 @@ uint64_t track_died(struct heap *h, uint64_t born, const void *frame)
 	return (uint64_t)id << SITE_SHIFT | site_of(t, &pc, 1);
 }
 
-static void trace_flush(void)
+void track_event(const struct heap *h, const void *p, size_t bytes, uint64_t note)
 {
-	const char *p = (const char *)trace->event;
-	size_t n = trace->n * sizeof trace->event[0];
-
-	while (n) {
-		ssize_t w = write(trace->fd, p, n);
-
-		if (w < 0 && errno != EINTR)
-			break;
-		if (w > 0) {
-			p += w;
-			n -= (size_t)w;
-		}
-	}
-	trace->n = 0;
+	if (timeline_on())
+		timeline_put(&(struct timeline_event){.address = (uintptr_t)p,
+		                                      .bytes = bytes,
+		                                      .site = (uint16_t)site_in(note),
+		                                      .thread = (uint8_t)h->number});
 }
 
-void track_event(const void *p, size_t bytes, uint64_t note)
+void track_outside(unsigned device, const void *p, size_t bytes, const void *frame)
 {
-	if (!trace)
-		return;
-	spin_lock(&trace->lock);
-	if (trace->n == sizeof trace->event / sizeof trace->event[0])
-		trace_flush();
-	trace->event[trace->n++] = (struct track_event){
-	    .address = (uintptr_t)p,
-	    .bytes = bytes,
-	    .site = (uint16_t)site_in(note),
-	    .ms = now_ms() - trace->start,
-	};
-	spin_unlock(&trace->lock);
+	if (timeline_on())
+		timeline_put(&(struct timeline_event){.address = (uintptr_t)p,
+		                                      .bytes = bytes,
+		                                      .site = (uint16_t)track_caller(frame),
+		                                      .device = (uint8_t)device});
+}
+
+static unsigned site_frames(uint32_t id, uint64_t pc[CALLSITE_DEPTH])
+{
+	const struct site *from = &all->site[id];
+
+	for (unsigned i = 0; i < from->depth; i++) {
+		pc[i] = 0;
+		memcpy(&pc[i], all->frames + from->frames + i * PC_BYTES, PC_BYTES);
+	}
+	return from->depth;
 }
 
 int track_trace(const char *path, struct err *e)
 {
-	if (trace) {
-		trace_flush();
-		close(trace->fd);
-		munmap(trace, sizeof *trace);
-		trace = NULL;
-	}
+	timeline_end();
 	if (!path)
 		return 0;
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-	if (fd < 0)
-		return err_sys(e, "%s: cannot write", path);
-	trace = zeros(sizeof *trace);
-	if (!trace) {
-		close(fd);
-		return err_set(e, ERR_TROUBLE, "%s: no memory for a trace", path);
+	if (timeline_begin(path, e))
+		return -1;
+	for (uint32_t id = 1; all && id < all->sites; id++) {
+		uint64_t pc[CALLSITE_DEPTH];
+
+		timeline_site(id, pc, site_frames(id, pc));
 	}
-	trace->fd = fd;
-	trace->start = now_ms();
 	return 0;
 }
 
@@ -271,17 +250,36 @@ void track_start(enum track_level l)
 	mem_special();
 }
 
-__attribute__((constructor)) static void configure(void)
+/* The level that the environment names; a name that is none is told, because nobody can return it.
+ */
+static enum track_level level_wanted(const char *l)
 {
-	const char *l = getenv("BITNET_MEM_TRACK"), *path = getenv("BITNET_MEM_TRACE");
-
 	static const char *const name[] = {"basic", "standard", "detailed", "guard"};
 
-	for (unsigned i = TRACK_STANDARD; l && i <= TRACK_GUARD; i++)
+	for (unsigned i = TRACK_BASIC; l && i <= TRACK_GUARD; i++)
 		if (strcmp(l, name[i]) == 0)
-			track_start(i);
-	if (level != TRACK_BASIC && path && *path)
-		track_trace(path, NULL);
+			return i;
+	if (l && *l && strcmp(l, "none") != 0)
+		dprintf(STDERR_FILENO,
+		        "mem: $BITNET_MEM_TRACK: '%s' is not none, basic, standard, detailed or "
+		        "guard\n",
+		        l);
+	return TRACK_BASIC;
+}
+
+__attribute__((constructor)) static void configure(void)
+{
+	const char *path = getenv("BITNET_MEM_TRACE");
+	struct err e = {0};
+
+	track_start(level_wanted(getenv("BITNET_MEM_TRACK")));
+	if (!path || !*path)
+		return;
+	if (level == TRACK_BASIC)
+		track_start(TRACK_STANDARD);
+	if (level == TRACK_BASIC || track_trace(path, &e))
+		dprintf(STDERR_FILENO, "mem: $BITNET_MEM_TRACE: %s\n",
+		        *e.text ? e.text : "no memory for a ledger");
 }
 
 __attribute__((destructor)) static void finish(void)
@@ -293,15 +291,12 @@ __attribute__((destructor)) static void finish(void)
 
 static void site_fill(struct track_site *s, uint32_t id)
 {
-	const struct site *from = &all->site[id];
-
 	s->id = id;
-	s->depth = from->depth;
-	for (unsigned i = 0; i < from->depth; i++)
-		memcpy(&s->pc[i], all->frames + from->frames + i * PC_BYTES, PC_BYTES);
+	s->depth = site_frames(id, s->pc);
 	for (struct heap *h = pool_heaps(&pool_first); h; h = h->next)
 		if (h->track) {
 			s->births += h->track->births[id];
+			s->threads += h->track->births[id] != 0;
 			s->deaths += h->track->deaths[id];
 		}
 }
@@ -391,9 +386,9 @@ static void report_site(void *arg, const struct track_site *s)
 	fprintf(r->out, "%llu bytes in %llu block%s (%s)", (unsigned long long)s->bytes,
 	        (unsigned long long)s->blocks, s->blocks == 1 ? "" : "s", mem_tag_name(s->tag));
 	if (s->births)
-		fprintf(r->out, ", %llu taken, %llu ended, oldest %.1f s",
-		        (unsigned long long)s->births, (unsigned long long)s->deaths,
-		        (double)s->oldest_ms / 1000);
+		fprintf(r->out, ", %llu taken by %u thread%s, %llu ended, oldest %.1f s",
+		        (unsigned long long)s->births, s->threads, s->threads == 1 ? "" : "s",
+		        (unsigned long long)s->deaths, (double)s->oldest_ms / 1000);
 	fprintf(r->out, "\n");
 	if (!s->id)
 		fprintf(r->out, "    not recorded\n");

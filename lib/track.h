@@ -9,8 +9,8 @@
  *
  * Chosen by $BITNET_MEM_TRACK before the program starts.  At standard and above, ending a block
  * twice or ending a foreign pointer is reported with the sites of its allocation and end.
- * $BITNET_MEM_TRACE names a file that each event is written to (struct track_event), at any of
- * these two levels.  "none" is basic: its counters cost less than asking whether they are wanted.
+ * $BITNET_MEM_TRACE names a file that each event is written to (timeline.h); it raises the level to
+ * standard at least.  "none" is basic: its counters cost less than asking whether they are wanted.
  */
 #ifndef TRACK_H
 #define TRACK_H
@@ -32,19 +32,11 @@ struct track_site {
 	unsigned depth;              /* of the stack */
 	uint64_t pc[CALLSITE_DEPTH]; /* return addresses, innermost first */
 	uint64_t births, deaths;     /* blocks; 0 below detailed */
+	unsigned threads;            /* that took some; one that ended counts with its successor */
 	uint64_t blocks, bytes;      /* live */
 	uint64_t least, most;        /* bytes of the smallest and the largest live block */
 	uint64_t oldest_ms;          /* age of the oldest live block; 0 below detailed */
 	enum mem_tag tag;            /* of the last live block seen */
-};
-
-/* One event in the file of $BITNET_MEM_TRACE. */
-struct track_event {
-	uint64_t address;
-	uint64_t bytes; /* 0: the block ends */
-	uint16_t site;
-	uint16_t device; /* 0: the host */
-	uint32_t ms;     /* since the first event */
 };
 
 /* The level at work. */
@@ -53,7 +45,8 @@ enum track_level track_level(void);
 /* Sets it; call before other threads allocate.  Blocks taken earlier belong to site 0. */
 void track_start(enum track_level level);
 
-/* Writes each event to the file from now on; NULL ends it.  Status 2 when it cannot be opened. */
+/* Writes each event to the file from now on (timeline.h); NULL ends it.  Call before other threads
+ * allocate, at TRACK_STANDARD or above.  Status 2 when it cannot be written. */
 int track_trace(const char *path, struct err *e);
 
 /* Calls fn for each site with live blocks (all sites with births, when ever is set), largest
@@ -92,7 +85,11 @@ uint32_t track_caller(const void *frame);
 uint64_t track_both(uint32_t taken, uint32_t ended);
 
 /* Writes the event to the trace, if there is one. */
-void track_event(const void *p, size_t bytes, uint64_t note);
+void track_event(const struct heap *h, const void *p, size_t bytes, uint64_t note);
+
+/* For memory that is not mem.h's, arenas and devices (0: the host), and for the trace alone: bytes
+ * at p were taken, or end (0), by the caller of the function with this frame. */
+void track_outside(unsigned device, const void *p, size_t bytes, const void *frame);
 
 /* Says on standard error what is wrong with the block p, where it was taken and ended (note: its
  * note.b, or 0), and where it is seen. */

@@ -11,7 +11,7 @@
 
 #include "bench.h"
 #include "mem.h"
-#include "track.h"
+#include "timeline.h"
 
 static int ours;
 static size_t live, peak;
@@ -147,20 +147,22 @@ static void caches(void)
 static void recorded(const char *path)
 {
 	static uint64_t key[1 << 20];
-	struct track_event e;
-	FILE *f = fopen(path, "rb");
+	struct timeline t;
+	struct err e = {0};
 
-	if (!f)
+	if (timeline_open(&t, path, &e)) {
+		fprintf(stderr, "bench_traces: %s: %s\n", path, e.text);
 		exit(2);
-	while (fread(&e, sizeof e, 1, f) == 1) {
-		size_t i = (size_t)(e.address * 0x9e3779b97f4a7c15u >> 44);
-
-		while (key[i] && key[i] != e.address)
-			i = (i + 1) & ((1 << 20) - 1);
-		key[i] = e.address;
-		put(i, e.bytes);
 	}
-	fclose(f);
+	for (size_t k = 0; k < t.n; k++) {
+		size_t i = (size_t)(t.event[k].address * 0x9e3779b97f4a7c15u >> 44);
+
+		while (key[i] && key[i] != t.event[k].address)
+			i = (i + 1) & ((1 << 20) - 1);
+		key[i] = t.event[k].address;
+		put(i, t.event[k].bytes);
+	}
+	timeline_close(&t);
 }
 
 static const struct {

@@ -64,7 +64,7 @@ static inline bool traits_show(const struct traits *t, enum pattern_kind k)
 }
 
 struct trace {
-	struct track_event *event;
+	struct timeline_event *event;
 	size_t n;
 	uint64_t address;
 };
@@ -73,8 +73,8 @@ static inline void trace_add(struct trace *t, double ms, uint64_t address, uint6
                              unsigned site, bool device)
 {
 	if (t->n < TRACE_MAX && ms < TRACE_MS)
-		t->event[t->n++] = (struct track_event){address, bytes, (uint16_t)site,
-		                                        (uint16_t)device, (uint32_t)ms};
+		t->event[t->n++] = (struct timeline_event){address,         bytes, (uint16_t)site,
+		                                           (uint8_t)device, 0,     (uint32_t)ms};
 }
 
 static inline double uniform(uint64_t *s)
@@ -125,7 +125,7 @@ static inline void site_trace(struct trace *t, const struct traits *k, unsigned 
 
 static inline int trace_earlier(const void *a, const void *b)
 {
-	const struct track_event *x = a, *y = b;
+	const struct timeline_event *x = a, *y = b;
 
 	if (x->ms != y->ms)
 		return x->ms < y->ms ? -1 : 1;

@@ -21,30 +21,30 @@ static void precision_and_recall(void)
 
 static void little_is_said_of_little(void)
 {
-	struct track_event e[7];
+	struct timeline_event e[7];
 	struct pattern_finding f[4];
 
 	for (unsigned i = 0; i < 7; i++)
-		e[i] = (struct track_event){64 * (i + 1), 100, 1, 0, i * 100};
+		e[i] = (struct timeline_event){64 * (i + 1), 100, 1, 0, 0, i * 100};
 	CHECK_INT(pattern_find(e, 7, f, 4, NULL), 0);
 	CHECK_INT(pattern_find(NULL, 0, f, 4, NULL), 0);
 }
 
 static void evidence_and_advice(void)
 {
-	struct track_event e[100];
+	struct timeline_event e[100];
 	struct pattern_finding f[1];
 	char text[512] = "";
 
 	for (unsigned i = 0; i < 100; i += 2) {
-		e[i] = (struct track_event){64, 4096, 3, 0, i * i / 10};
-		e[i + 1] = (struct track_event){64, 0, 3, 0, i * i / 10};
+		e[i] = (struct timeline_event){64, 4096, 3, 0, 0, i * i / 10};
+		e[i + 1] = (struct timeline_event){64, 0, 3, 0, 0, i * i / 10};
 	}
 	CHECK_INT(pattern_find(e, 100, f, 1, NULL), 1);
 	FILE *out = fmemopen(text, sizeof text, "w");
-	pattern_print(&f[0], out);
+	pattern_print(&f[0], "here", out);
 	fclose(out);
-	CHECK_STR(text, "repeat at site 3: 50 blocks, 4096 bytes each\n"
+	CHECK_STR(text, "repeat at here: 50 blocks, 4096 bytes each\n"
 	                "    take one block before the loop, or take them in an arena's scope\n");
 }
 

@@ -4,7 +4,6 @@
  */
 #include "unit.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "announce.h"
+#include "timeline.h"
 #include "track.h"
 
 #define NOINLINE __attribute__((noinline))
@@ -205,23 +205,96 @@ static void misuse_is_reported(void)
 static void trace_has_every_event(void)
 {
 	char path[] = "/tmp/unit_track.XXXXXX";
-	struct track_event e[2];
-	int fd = mkstemp(path);
+	struct timeline t;
+	struct err e = {0};
+	char name[256];
 
-	track_start(TRACK_STANDARD);
+	close(mkstemp(path));
+	track_start(TRACK_DETAILED);
+	mem_free(take_there(1)); /* a site that is known before the file begins */
 	CHECK(track_trace(path, NULL) == 0);
-	void *p = take_here(77);
+	void *p = take_here(77), *q = take_there(5);
 	mem_free(p);
 	track_trace(NULL, NULL);
+	mem_free(q);
 	track_start(TRACK_BASIC);
-	CHECK_INT(read(fd, e, sizeof e), sizeof e);
-	CHECK(e[0].address == (uintptr_t)p && e[0].bytes == 77 && e[0].site != 0);
-	CHECK(e[1].address == (uintptr_t)p && e[1].bytes == 0);
-	close(fd);
+	CHECK(timeline_open(&t, path, &e) == 0);
+	CHECK_INT(t.n, 3);
+	if (t.n == 3) {
+		const struct timeline_event *v = t.event;
+
+		CHECK(v[0].address == (uintptr_t)p && v[0].bytes == 77 && v[0].site != 0);
+		CHECK(v[1].address == (uintptr_t)q && v[1].bytes == 5 && v[1].site != v[0].site);
+		CHECK(v[2].address == (uintptr_t)p && v[2].bytes == 0 && v[2].site == v[0].site);
+		CHECK(t.site[v[0].site].depth >= 3);
+		callsite_name(name, sizeof name, t.site[v[0].site].pc[0]);
+		CHECK(strstr(name, "take_here (unit_track.c:") != NULL);
+		callsite_name(name, sizeof name, t.site[v[1].site].pc[0]);
+		CHECK(strstr(name, "take_there (unit_track.c:") != NULL);
+		const struct timeline_module *m = timeline_module(&t, t.site[v[0].site].pc[0]);
+		CHECK(m && strstr(m->path, "unit_track"));
+	}
+	timeline_close(&t);
+	CHECK(track_trace("/nowhere/at/all", &e) == -1);
+	CHECK(strstr(e.text, "/nowhere/at/all: cannot write: ") != NULL);
 	unlink(path);
-	struct err err = {0};
-	CHECK(track_trace("/nowhere/at/all", &err) == -1);
-	CHECK(strstr(err.text, "/nowhere/at/all: cannot write: ") != NULL);
+}
+
+/* Writes n bytes to a file and opens it as a timeline: the status, the text in e. */
+static int open_bytes(const void *p, size_t n, struct timeline *t, struct err *e)
+{
+	char path[] = "/tmp/unit_track.XXXXXX";
+	int fd = mkstemp(path);
+
+	CHECK(write(fd, p, n) == (ssize_t)n);
+	close(fd);
+	*e = (struct err){0};
+	int rc = timeline_open(t, path, e) ? e->status : 0;
+	unlink(path);
+	return rc;
+}
+
+static void damaged_timelines_are_refused(void)
+{
+	struct {
+		char magic[8];
+		uint64_t version, text;
+		char module[24];
+		struct timeline_event event[4];
+	} f = {
+	    "bitnetTL", 1, 24, "1000 2000 1000 /a b\n", {{.address = 64, .bytes = 10, .site = 7}}};
+	struct timeline t;
+	struct err e;
+
+	f.event[1] = (struct timeline_event){.site = 7, .bytes = 4};
+	CHECK_INT(open_bytes(&f, sizeof f, &t, &e), 0);
+	CHECK_INT(t.n, 1);
+	CHECK_INT(t.site[7].depth, 4);
+	CHECK_STR(timeline_module(&t, 0x1fff)->path, "/a b");
+	CHECK(!timeline_module(&t, 0x2000));
+	timeline_close(&t);
+	CHECK_INT(open_bytes(&f, sizeof f - 1, &t, &e), ERR_SHORT);
+	CHECK_STR(e.text, "the site at record 1 is cut");
+	timeline_close(&t);
+	CHECK_INT(open_bytes(&f, sizeof f - 3 * sizeof f.event[0] + 5, &t, &e), ERR_SHORT);
+	CHECK_STR(e.text, "ends within record 1");
+	CHECK_INT(t.n, 1);
+	timeline_close(&t);
+	f.event[1].bytes = UINT64_MAX;
+	CHECK_INT(open_bytes(&f, sizeof f, &t, &e), ERR_SHORT);
+	timeline_close(&t);
+	f.text = 24000;
+	CHECK_INT(open_bytes(&f, sizeof f, &t, &e), ERR_SHORT);
+	CHECK_STR(e.text, "the list of modules is cut");
+	timeline_close(&t);
+	f.version = 2;
+	CHECK_INT(open_bytes(&f, sizeof f, &t, &e), ERR_TROUBLE);
+	timeline_close(&t);
+	CHECK_INT(open_bytes("bitnet", 6, &t, &e), ERR_TROUBLE);
+	CHECK_STR(e.text, "not a timeline of $BITNET_MEM_TRACE");
+	timeline_close(&t);
+	CHECK_INT(open_bytes("", 0, &t, &e), ERR_TROUBLE);
+	timeline_close(&t);
 }
 
 static NOINLINE void *many(void *arg)
@@ -268,6 +341,7 @@ int main(void)
 	RUN(tables_are_small);
 	RUN(misuse_is_reported);
 	RUN(trace_has_every_event);
+	RUN(damaged_timelines_are_refused);
 	RUN(threads_share_sites);
 #endif
 	return unit_end();
