@@ -1,6 +1,7 @@
 /*
- * Names of this process's own code addresses: function, file and line, by libdw, which is opened
- * when the first name is asked for; without it, module and offset.
+ * Stacks of this process, by frame pointers and libunwind, and the names of its code addresses:
+ * function, file and line, by libdw, which is opened when the first name is asked for; without it,
+ * module and offset.
  */
 #ifndef CALLSITE_H
 #define CALLSITE_H
@@ -15,8 +16,9 @@
 const char *callsite_name(char *out, size_t cap, uint64_t pc);
 
 /* The return addresses from frame (a frame pointer: __builtin_frame_address(0)) outwards, at most
- * CALLSITE_DEPTH; how many.  Stops at the first frame that is not plausible, which is where code
- * without frame pointers, or loaded after the start, called. */
+ * CALLSITE_DEPTH; how many.  The chain of frame pointers breaks off where code without them called;
+ * then libunwind, opened when it is first needed, is asked, by the tables of the compiler; without
+ * it the stack ends there. */
 unsigned callsite_walk(const void *frame, uint64_t pc[CALLSITE_DEPTH]);
 
 #endif

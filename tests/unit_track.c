@@ -4,6 +4,7 @@
  */
 #include "unit.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -116,6 +117,45 @@ static void report_names_the_site(void)
 	CHECK(strstr(text, "take_here (unit_track.c:") != NULL);
 	free(text);
 	mem_free(p);
+	track_start(TRACK_BASIC);
+}
+
+/* The C library sorts without frame pointers: the stack goes on behind it by libunwind. */
+static void *last;
+
+static int take_and_compare(const void *a, const void *b)
+{
+	mem_free(last);
+	last = take_here(3);
+	return *(const int *)a - *(const int *)b;
+}
+
+static NOINLINE void sort_here(void)
+{
+	int v[5] = {5, 3, 4, 1, 2};
+
+	qsort(v, 5, sizeof *v, take_and_compare);
+	__asm__ volatile("" : : "r"(v) : "memory");
+}
+
+static void has_sort_here(void *arg, const struct track_site *s)
+{
+	int *found = arg;
+	char name[256];
+
+	for (unsigned i = 0; i < s->depth; i++)
+		*found += strstr(callsite_name(name, sizeof name, s->pc[i]), "sort_here") != NULL;
+}
+
+static void stacks_go_through_code_without_frames(void)
+{
+	int found = 0;
+
+	track_start(TRACK_DETAILED);
+	sort_here();
+	CHECK(track_sites(false, has_sort_here, &found, NULL) == 0);
+	CHECK_INT(found, 1);
+	mem_free(last);
 	track_start(TRACK_BASIC);
 }
 
@@ -338,6 +378,10 @@ int main(void)
 	RUN(ledger_standard);
 	RUN(ledger_detailed);
 	RUN(report_names_the_site);
+	if (dlopen("libunwind.so.8", RTLD_NOW))
+		RUN(stacks_go_through_code_without_frames);
+	else
+		SKIP(stacks_go_through_code_without_frames, "libunwind is not installed");
 	RUN(tables_are_small);
 	RUN(misuse_is_reported);
 	RUN(trace_has_every_event);
