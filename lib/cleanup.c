@@ -21,7 +21,8 @@ struct cleanup {
 	pthread_cond_t wake;
 	unsigned interval_ms; /* 0: no thread */
 	uint64_t threshold;
-	const struct pressure *watch;
+	enum pressure_level level; /* as cleanup_pressed told */
+	bool pressed;              /* a run is due at once */
 };
 
 int cleanup_init(struct cleanup **out, struct err *e)
@@ -120,13 +121,13 @@ static void *serve(void *arg)
 	while (c->interval_ms) {
 		struct timespec until = later(c->interval_ms);
 
-		while (c->interval_ms &&
+		while (c->interval_ms && !c->pressed &&
 		       pthread_cond_timedwait(&c->wake, &c->lock, &until) != ETIMEDOUT)
 			;
 		if (!c->interval_ms)
 			break;
-		struct cleanup_what what = {.level = c->watch ? pressure_level(c->watch)
-		                                              : PRESSURE_NONE};
+		struct cleanup_what what = {.level = c->level};
+		c->pressed = false;
 		uint64_t now = resident_bytes();
 		if (now < floor)
 			floor = now;
@@ -150,14 +151,23 @@ static void stop(struct cleanup *c)
 		pthread_join(c->thread, NULL);
 }
 
-int cleanup_schedule(struct cleanup *c, unsigned interval_ms, uint64_t threshold,
-                     const struct pressure *watch, struct err *e)
+void cleanup_pressed(void *cleanup, const struct pressure_reading *r)
+{
+	struct cleanup *c = cleanup;
+
+	pthread_mutex_lock(&c->lock);
+	c->pressed |= r->level >= PRESSURE_MEDIUM && r->level > c->level;
+	c->level = r->level;
+	pthread_cond_signal(&c->wake);
+	pthread_mutex_unlock(&c->lock);
+}
+
+int cleanup_schedule(struct cleanup *c, unsigned interval_ms, uint64_t threshold, struct err *e)
 {
 	stop(c);
 	if (!interval_ms)
 		return 0;
 	c->threshold = threshold;
-	c->watch = watch;
 	c->interval_ms = interval_ms;
 	errno = pthread_create(&c->thread, NULL, serve, c);
 	if (!errno)

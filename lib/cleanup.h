@@ -43,11 +43,13 @@ int cleanup_add(struct cleanup *c, const struct cleaner *w, struct err *e);
 
 void cleanup_run(struct cleanup *c, const struct cleanup_what *what, struct cleanup_report *r);
 
-/* Runs by itself: every interval_ms, when at least threshold bytes have become resident since
- * the last run; and at once when watch (may be NULL) reports pressure of medium or more.
+/* Runs by itself, in a thread: every interval_ms, when at least threshold bytes have become
+ * resident since the last run or pressure is medium or more; and at once when pressure becomes so.
  * interval_ms 0: off, which is how it begins. */
-int cleanup_schedule(struct cleanup *c, unsigned interval_ms, uint64_t threshold,
-                     const struct pressure *watch, struct err *e);
+int cleanup_schedule(struct cleanup *c, unsigned interval_ms, uint64_t threshold, struct err *e);
+
+/* Tells a cleanup the pressure: pressure_options.changed, with the cleanup as its arg. */
+void cleanup_pressed(void *cleanup, const struct pressure_reading *r);
 
 /* Runs so far, and what the last one achieved. */
 unsigned cleanup_last(struct cleanup *c, struct cleanup_report *r);

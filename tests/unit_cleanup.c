@@ -188,17 +188,54 @@ static void schedule_can_be_off(void)
 
 	CHECK(cleanup_init(&c, NULL) == 0);
 	cleanup_add(c, &(struct cleaner){"count", 0, 0, 0, count_run, &runs}, NULL);
-	CHECK(cleanup_schedule(c, 1, 0, NULL, NULL) == 0);
+	CHECK(cleanup_schedule(c, 1, 0, NULL) == 0);
 	for (int i = 0; i < 1000 && cleanup_last(c, &r) < 3; i++)
 		usleep(5000);
 	CHECK(cleanup_last(c, &r) >= 3);
-	CHECK(cleanup_schedule(c, 0, 0, NULL, NULL) == 0);
+	CHECK(cleanup_schedule(c, 0, 0, NULL) == 0);
 	unsigned n = cleanup_last(c, &r);
 	usleep(20000);
 	CHECK_INT(cleanup_last(c, &r), n);
-	CHECK(cleanup_schedule(c, 1, (uint64_t)1 << 60, NULL, NULL) == 0); /* never so much */
+	CHECK(cleanup_schedule(c, 1, (uint64_t)1 << 60, NULL) == 0); /* never so much */
 	usleep(20000);
 	CHECK_INT(cleanup_last(c, &r), n);
+	cleanup_fini(c);
+}
+
+/* Waits for the nth run at most 5 s. */
+static bool ran(struct cleanup *c, unsigned n)
+{
+	struct cleanup_report r;
+
+	for (int i = 0; i < 1000 && cleanup_last(c, &r) < n; i++)
+		usleep(5000);
+	return cleanup_last(c, &r) >= n;
+}
+
+/* The schedule sleeps for an hour, but for pressure; what is only for higher pressure stays. */
+static void pressure_runs_at_once(void)
+{
+	struct cleanup *c = NULL;
+	struct cleanup_report r;
+	int runs = 0, high = 0;
+
+	CHECK(cleanup_init(&c, NULL) == 0);
+	cleanup_add(c, &(struct cleaner){"old", 0, 2, 0, count_run, &runs}, NULL);
+	cleanup_add(c, &(struct cleaner){"high", 0, 0, PRESSURE_HIGH, count_run, &high}, NULL);
+	CHECK(cleanup_schedule(c, 3600000, (uint64_t)1 << 60, NULL) == 0);
+	cleanup_pressed(c, &(struct pressure_reading){.level = PRESSURE_LOW});
+	usleep(20000);
+	CHECK_INT(cleanup_last(c, &r), 0);
+	cleanup_pressed(c, &(struct pressure_reading){.level = PRESSURE_MEDIUM});
+	CHECK(ran(c, 1));
+	CHECK_INT(runs, 1);
+	CHECK_INT(high, 0);
+	cleanup_pressed(c, &(struct pressure_reading){.level = PRESSURE_HIGH});
+	CHECK(ran(c, 2));
+	CHECK_INT(high, 1);
+	cleanup_pressed(c, &(struct pressure_reading){.level = PRESSURE_MEDIUM});
+	usleep(20000);
+	CHECK_INT(cleanup_last(c, &r), 2);
 	cleanup_fini(c);
 }
 
@@ -210,5 +247,6 @@ int main(void)
 	RUN(trim_is_measured);
 	RUN(who_is_due);
 	RUN(schedule_can_be_off);
+	RUN(pressure_runs_at_once);
 	return unit_end();
 }
