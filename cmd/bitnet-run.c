@@ -19,6 +19,7 @@
 #include "model_path.h"
 #include "plan_opt.h"
 #include "opt.h"
+#include "relief.h"
 #include "request.h"
 #include "session.h"
 #include "threads.h"
@@ -181,7 +182,8 @@ struct run {
 	struct session *session;
 	struct generate_options gen;
 	FILE *logits;
-	char *text; /* with --json: the completion */
+	struct relief *relief; /* with --jsonl */
+	char *text;            /* with --json: the completion */
 	size_t text_n, text_cap;
 	double loaded; /* seconds */
 };
@@ -469,12 +471,16 @@ static int answer_lines(struct run *r, struct err *e)
 	ssize_t n = 0;
 	int worst = 0, status = 0;
 
+	if (relief_start(&r->relief, r->session, e))
+		return -1;
 	while (status >= 0 && !stopped && (n = getline(&line, &cap, stdin)) > 0) {
 		if (line[n - 1] == '\n')
 			n--;
 		if (n == 0)
 			continue;
+		relief_busy(r->relief);
 		status = answer_line(r, line, (size_t)n, e);
+		relief_idle(r->relief);
 		if (status)
 			worst = status;
 	}
@@ -641,6 +647,7 @@ static int run(struct run *r, struct err *e)
 
 static void finish(struct run *r)
 {
+	relief_stop(r->relief);
 	session_close(r->session);
 	vocab_close(r->vocab);
 	gguf_close(&r->gguf);

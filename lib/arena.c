@@ -182,6 +182,12 @@ size_t arena_trim(struct arena *a)
 	return a->size - from;
 }
 
+void arena_forget(struct arena *a)
+{
+	if (a->base)
+		madvise(a->base, a->size, MADV_DONTNEED);
+}
+
 void arena_fini(struct arena *a)
 {
 	if (a->guard)

@@ -58,6 +58,9 @@ size_t arena_peak(const struct arena *a);
  */
 size_t arena_trim(struct arena *a);
 
+/* Gives all its pages back: what was taken stays taken, and is zero. */
+void arena_forget(struct arena *a);
+
 void arena_fini(struct arena *a);
 
 /* A scope that also tells which blocks of mem.h were taken in it and outlived it. */

@@ -287,13 +287,16 @@ static void wake_by_psi(struct pressure *p)
 	p->wake_name = "psi";
 }
 
-static void look(struct pressure *p)
+/* woken: by who says that memory is short. */
+static void look(struct pressure *p, bool woken)
 {
 	struct pressure_reading r;
 	enum pressure_level before = pressure_level(p);
 
 	if (pressure_read(&p->o, before, p->hits, &r, NULL))
 		return;
+	if (woken && r.level < PRESSURE_MEDIUM)
+		r.level = PRESSURE_MEDIUM;
 	p->hits = r.hits;
 	__atomic_store_n(&p->level, (int)r.level, __ATOMIC_RELAXED);
 	if (r.level != before && p->o.changed)
@@ -304,11 +307,13 @@ static void *watch(void *arg)
 {
 	struct pressure *p = arg;
 	char drop[256];
+	bool woken = false;
 
 	for (;;) {
 		struct pollfd fd[2] = {{p->stop, POLLIN, 0}, {p->wake, p->wake_events, 0}};
 
-		look(p);
+		look(p, woken);
+		woken = false;
 		if (poll(fd, 2, (int)p->o.interval_ms) < 0 && errno != EINTR)
 			return NULL;
 		if (fd[0].revents)
@@ -316,10 +321,11 @@ static void *watch(void *arg)
 		if (fd[1].revents & (POLLERR | POLLHUP | POLLNVAL)) {
 			close(p->wake); /* its source is gone: time alone wakes us from here on */
 			p->wake = -1;
-		} else if (fd[1].revents & POLLIN) {
-			while (read(p->wake, drop, sizeof drop) > 0)
-				;
+			continue;
 		}
+		woken = fd[1].revents != 0;
+		while (fd[1].revents & POLLIN && read(p->wake, drop, sizeof drop) > 0)
+			;
 	}
 }
 

@@ -6,8 +6,8 @@
  *	cgroup      v2 memory.max or v1 memory.limit_in_bytes, of the group and those above it;
  *	            file pages that the kernel can drop count as left
  *	system      MemAvailable
- * The level follows the least share that is left; stall time (PSI) and a limit that was hit since
- * the last look raise it.
+ * The level follows the least share that is left; stall time (PSI), a limit that was hit since the
+ * last look, and a service manager's word raise it.
  */
 #ifndef PRESSURE_H
 #define PRESSURE_H
@@ -20,7 +20,8 @@
 enum pressure_level {
 	PRESSURE_NONE = 0,
 	PRESSURE_LOW,      /* below 30 % left */
-	PRESSURE_MEDIUM,   /* below 20 %, or tasks stall for 10 % of the time */
+	PRESSURE_MEDIUM,   /* below 20 %, or tasks stall for 10 % of the time, or the watcher was
+	                      woken   by the manager or the kernel */
 	PRESSURE_HIGH,     /* below 10 %, or all stall for 10 %, or the group's limit was hit */
 	PRESSURE_CRITICAL, /* below 5 % */
 };

@@ -298,6 +298,14 @@ int session_pretend(struct session *s, uint32_t seq, uint32_t n, struct err *e)
 	return 0;
 }
 
+void session_forget(struct session *s)
+{
+	for (uint32_t i = 0; i < s->o.sequences; i++)
+		session_rewind(s, i, 0);
+	arena_forget(&s->arena[PLAN_KV_K]);
+	arena_forget(&s->arena[PLAN_KV_V]);
+}
+
 const struct arch *session_arch(const struct session *s)
 {
 	return &s->arch;

@@ -58,6 +58,9 @@ void session_rewind(struct session *s, uint32_t seq, uint32_t n);
  * at a depth without computing up to it.  Errors: more than the context holds. */
 int session_pretend(struct session *s, uint32_t seq, uint32_t n, struct err *e);
 
+/* Empties all sequences and gives the pages of their caches back to the system. */
+void session_forget(struct session *s);
+
 const struct arch *session_arch(const struct session *s);
 const char *session_kernel(const struct session *s);
 uint32_t session_ctx(const struct session *s);         /* positions per sequence */

@@ -154,6 +154,42 @@ greedy() {
 	[ "$(jq -r .text <<<"${lines[6]}")" = "$(jq -r .text <<<"${lines[0]}")" ]
 }
 
+# Waits 10 s at most for the command to succeed.
+soon() {
+	for _ in {1..200}; do
+		"$@" && return
+		sleep 0.05
+	done
+	return 1
+}
+
+has_lines() {
+	[ "$(wc -l <"$1")" -ge "$2" ]
+}
+
+holds_less() {
+	[ "$(awk '/^RssAnon/ { print $2 }' "/proc/$1/status")" -le "$2" ]
+}
+
+@test "--jsonl gives the cache back when the service manager says so, and answers as before" {
+	local request='{"prompt": "ROMEO:", "n": 150, "temperature": 0}' before
+
+	mkfifo "$tmp/in" "$tmp/watch"
+	exec 5<>"$tmp/in" 6<>"$tmp/watch"
+	MEMORY_PRESSURE_WATCH=$tmp/watch bitnet-run -q --jsonl -c 4096 -m "$model" \
+		<"$tmp/in" >"$tmp/out" 5>&- 6>&- 3>&- &
+	echo "$request" >&5
+	soon has_lines "$tmp/out" 1
+	before=$(awk '/^RssAnon/ { print $2 }' "/proc/$!/status")
+	echo now >&6
+	soon holds_less $! $((before - 256))
+	echo "$request" >&5
+	soon has_lines "$tmp/out" 2
+	exec 5>&- 6>&-
+	kill $!
+	[ "$(jq -s '.[0].text == .[1].text and (.[0].tokens | length) == 150' "$tmp/out")" = true ]
+}
+
 @test "--jsonl without a line is an empty answer" {
 	run --separate-stderr bitnet-run -q --jsonl </dev/null
 	[ "$status" -eq 0 ]

@@ -164,6 +164,15 @@ static void saw(void *arg, const struct pressure_reading *r)
 	__atomic_store_n(&seen, (int)r->level, __ATOMIC_RELEASE);
 }
 
+static void wake_until(int fd, enum pressure_level level)
+{
+	for (int i = 0; i < 500 && __atomic_load_n(&seen, __ATOMIC_ACQUIRE) != (int)level; i++) {
+		CHECK(write(fd, "x", 1) == 1);
+		usleep(10000);
+	}
+	CHECK_INT(seen, level);
+}
+
 /* The watcher sleeps for a minute but for the pipe that $MEMORY_PRESSURE_WATCH names. */
 static void woken_by_the_manager(void)
 {
@@ -182,12 +191,9 @@ static void woken_by_the_manager(void)
 	(void)!read(fd, got, 5); /* unless the watcher has emptied the pipe before */
 	CHECK(strcmp(got, "hello") == 0 || !got[0]);
 	CHECK_INT(pressure_level(p), PRESSURE_NONE);
+	wake_until(fd, PRESSURE_MEDIUM); /* its word is enough */
 	put("/proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 20 kB\n");
-	for (int i = 0; i < 500 && __atomic_load_n(&seen, __ATOMIC_ACQUIRE) < 0; i++) {
-		CHECK(write(fd, "x", 1) == 1);
-		usleep(10000);
-	}
-	CHECK_INT(seen, PRESSURE_CRITICAL);
+	wake_until(fd, PRESSURE_CRITICAL);
 	CHECK_INT(pressure_level(p), PRESSURE_CRITICAL);
 	pressure_stop(p);
 	pressure_stop(NULL);
