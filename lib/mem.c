@@ -422,8 +422,12 @@ void *mem_realloc(enum mem_tag tag, void *p, size_t n, size_t size, struct err *
 char *mem_strndup(enum mem_tag tag, const char *s, size_t n, struct err *e)
 {
 	bool zero;
-	char *p = n < PTRDIFF_MAX ? quick(tag, n + 1) : NULL;
 
+	if (n == SIZE_MAX) {
+		no_memory(tag, n, e);
+		return NULL;
+	}
+	char *p = quick(tag, n + 1);
 	if (!p)
 		p = take(tag, n + 1, &zero, __builtin_frame_address(0), e);
 	if (p) {
