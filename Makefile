@@ -89,6 +89,7 @@ PROGRAMS := $(patsubst cmd/%.c,$(BUILD)/%,$(wildcard cmd/*.c))
 LIB_SRC := $(wildcard lib/*.c kernels/*.c kernels/cuda/*.c) $(foreach s,$(KERNEL_SETS),$(wildcard kernels/$(s)/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 UNITS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit_*.c tests/kernels.c tests/cuda_kernels.c tests/gen_*.c tests/leak_shown.c))
+BENCHES := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench_*.c))
 MAN := $(wildcard man/*.[1-8])
 
 all: $(PROGRAMS) $(BUILD)/libbitnet-ledger.so
@@ -204,10 +205,8 @@ bench: all
 	$(BUILD)/bitnet-bench --shape 2b-4t --head full,screened -d 0,4096
 
 # What an allocation costs, beside glibc and the allocators of scripts/packages bench.
-bench-memory: $(BUILD)/tests/bench_memory $(BUILD)/tests/bench_traces $(BUILD)/tests/bench_upkeep
-	$(BUILD)/tests/bench_memory
-	$(BUILD)/tests/bench_traces
-	$(BUILD)/tests/bench_upkeep
+bench-memory: all $(BENCHES)
+	@scripts/bench-memory $(BUILD)
 
 lint:
 	@scripts/lint

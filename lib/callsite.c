@@ -35,6 +35,11 @@ static struct {
 } code[128];
 static unsigned codes;
 
+/* Around what calls main. */
+static struct {
+	uint64_t lo, hi;
+} start_code;
+
 static int add_code(struct dl_phdr_info *i, size_t size, void *unused)
 {
 	(void)size, (void)unused;
@@ -49,7 +54,13 @@ static int add_code(struct dl_phdr_info *i, size_t size, void *unused)
 
 __attribute__((constructor(101))) static void find_code(void)
 {
+	const char *start = dlsym(RTLD_DEFAULT, "__libc_start_main");
+
 	dl_iterate_phdr(add_code, NULL);
+	if (start) {
+		start_code.lo = (uintptr_t)start - 512;
+		start_code.hi = (uintptr_t)start + 1024;
+	}
 }
 
 /* What code without frame pointers leaves in the register may look like a frame; what it would
@@ -91,20 +102,22 @@ static int (*unwind)(void **pc, int max);
 
 static void open_libunwind(void)
 {
-	void *lib = dlopen("libunwind.so.8", RTLD_NOW | RTLD_LOCAL);
+	void *lib = dlopen("libunwind.so.8", RTLD_LAZY | RTLD_LOCAL);
 
 	if (lib)
 		*(void **)&unwind = dlsym(lib, "unw_backtrace");
 }
 
-/* Where whole chains end: in the C library's code that calls main or a thread's function.  An entry
- * is written once. */
+/* Where whole chains end: in the C library's code that calls main, which lies in or beside
+ * __libc_start_main, or a thread's function, which is learned.  An entry is written once. */
 #define ENDS   8
 #define BEYOND 3 /* frames of the C library outside it */
 static uint64_t ends[ENDS];
 
 static bool is_end(uint64_t pc)
 {
+	if (pc - start_code.lo < start_code.hi - start_code.lo)
+		return true;
 	for (unsigned i = 0; i < ENDS; i++)
 		if (__atomic_load_n(&ends[i], __ATOMIC_RELAXED) == pc)
 			return true;

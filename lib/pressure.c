@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "mem.h"
@@ -239,6 +241,25 @@ static size_t decode64(char *s)
 	return out;
 }
 
+/* Opens a file or pipe, connects to a socket. */
+static int open_any(const char *path, int flags)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	struct stat st;
+
+	if (stat(path, &st) || !S_ISSOCK(st.st_mode))
+		return open(path, flags | O_NONBLOCK | O_CLOEXEC);
+	if (strlen(path) >= sizeof a.sun_path)
+		return -1;
+	memcpy(a.sun_path, path, strlen(path));
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (const struct sockaddr *)&a, sizeof a)) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
 /* What a service manager gave: a file, pipe or socket to wait on, and what to write to it first. */
 static bool wake_by_manager(struct pressure *p)
 {
@@ -247,7 +268,7 @@ static bool wake_by_manager(struct pressure *p)
 
 	if (!path || strcmp(path, "/dev/null") == 0)
 		return false;
-	int fd = open(path, (text ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_CLOEXEC);
+	int fd = open_any(path, text ? O_RDWR : O_RDONLY);
 	if (fd < 0 || fstat(fd, &st)) {
 		if (fd >= 0)
 			close(fd);

@@ -43,7 +43,8 @@ struct track {
 
 static struct {
 	struct site site[TRACK_SITES];
-	uint32_t index[INDEX]; /* by hash: site, 0 is empty */
+	uint32_t index[INDEX]; /* by hash: site, 0 is empty; as much of it is in use as is needed */
+	uint32_t mask;         /* entries in use, less 1 */
 	uint8_t frames[TRACK_SITES * CALLSITE_DEPTH * PC_BYTES];
 	uint32_t sites, used; /* in use of site (0 included) and frames */
 	int lock;
@@ -98,20 +99,38 @@ static uint64_t hash_of(const uint64_t *pc, unsigned n)
 	return (h ^ h >> 32) | 1;
 }
 
+/* Where the site with this hash is, or could be. */
+static uint32_t *index_place(uint64_t hash)
+{
+	uint32_t i = (uint32_t)(hash >> 40) & all->mask;
+
+	while (all->index[i] && all->site[all->index[i]].hash != hash)
+		i = (i + 1) & all->mask;
+	return &all->index[i];
+}
+
+/* Twice as many places: few sites touch few pages. */
+static void index_grow(void)
+{
+	memset(all->index, 0, (all->mask + 1) * sizeof all->index[0]);
+	all->mask = all->mask * 2 + 1;
+	for (uint32_t id = 1; id < all->sites; id++)
+		*index_place(all->site[id].hash) = id;
+}
+
 /* The site with this hash, made if it is new; 0 when the table is full. */
 static uint32_t site_find(uint64_t hash, const uint64_t *pc, unsigned n)
 {
-	uint32_t i = (uint32_t)(hash >> 40) % INDEX, id;
-
 	spin_lock(&all->lock);
-	while ((id = all->index[i]) && all->site[id].hash != hash)
-		i = (i + 1) % INDEX;
+	uint32_t *place = index_place(hash), id = *place;
 	if (!id && all->sites < TRACK_SITES) {
 		id = all->sites++;
 		all->site[id] = (struct site){hash, all->used, n};
 		for (unsigned k = 0; k < n; k++, all->used += PC_BYTES)
 			memcpy(all->frames + all->used, &pc[k], PC_BYTES);
-		all->index[i] = id;
+		*place = id;
+		if (all->sites * 2 > all->mask && all->mask < INDEX - 1)
+			index_grow();
 		timeline_site(id, pc, n);
 	}
 	spin_unlock(&all->lock);
@@ -245,6 +264,7 @@ void track_start(enum track_level l)
 		if (!all)
 			return;
 		all->sites = 1;
+		all->mask = 511;
 	}
 	level = l;
 	mem_special();

@@ -1,11 +1,13 @@
-/* What the benchmark programs share: a clock, sizes that look random, and other allocators by
- * LD_PRELOAD of the same program. */
+/* What the benchmark programs share: a clock, sizes that look random, other allocators by
+ * LD_PRELOAD of the same program, and bars beside each other. */
 #ifndef BENCH_H
 #define BENCH_H
 
 #include <stdint.h>
 #include <stdio.h>
 #include <time.h>
+
+#include "fmt.h"
 
 static inline double bench_clock(clockid_t c)
 {
@@ -59,6 +61,35 @@ static inline int bench_run_other(const char *self, const char *library, const c
 	if (f)
 		pclose(f);
 	return got == n;
+}
+
+/* Numbers beside each other: a line "NAME NUMBER BAR" for mem.h (values[0]) and the others that are
+ * there (have), least is best; the first bar's line also says how mem.h compares with the best of
+ * the others. */
+static inline void bench_bars(const char *title, const double *values, const int *have)
+{
+	double most = values[0], best = 1e300;
+
+	for (int i = 1; i <= BENCH_OTHERS; i++)
+		if (have[i - 1]) {
+			most = values[i] > most ? values[i] : most;
+			best = values[i] < best ? values[i] : best;
+		}
+	printf("%s\n", title);
+	for (int i = 0; i <= BENCH_OTHERS; i++) {
+		printf("  %-9s", i ? bench_other[i - 1][0] : "mem");
+		if (i && !have[i - 1]) {
+			printf(" not installed\n");
+			continue;
+		}
+		printf(" %9.*f ", values[i] < 100 ? 2 : 0, values[i]);
+		fmt_bar(stdout, values[i], most, 32);
+		if (i || best > 1e299)
+			printf("\n");
+		else
+			printf(" %.2f of the best other\n", values[0] / best);
+	}
+	fflush(stdout);
 }
 
 #endif

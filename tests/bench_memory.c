@@ -8,6 +8,7 @@
  *
  * Each figure is the least of several rounds: what disturbs on a shared machine only adds.
  */
+#include <locale.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -253,25 +254,15 @@ static void table(const char *self)
 	int have[BENCH_OTHERS];
 
 	column(1, ours);
-	printf("%-40s %8s", "ns per pair", "mem");
-	for (int i = 0; i < BENCH_OTHERS; i++) {
+	for (int i = 0; i < BENCH_OTHERS; i++)
 		have[i] = bench_run_other(self, bench_other[i][1], "", ns[i], CASES);
-		printf(" %9s", bench_other[i][0]);
-	}
-	printf("   mem / best of the others\n");
+	printf("nanoseconds for taking and ending a block\n\n");
 	for (int c = 0; c < CASES; c++) {
-		double best = 1e30;
+		double value[BENCH_OTHERS + 1] = {ours[c]};
 
-		printf("%-40s %8.1f", case_name[c], ours[c]);
-		for (int i = 0; i < BENCH_OTHERS; i++) {
-			if (have[i] && ns[i][c] < best)
-				best = ns[i][c];
-			if (have[i])
-				printf(" %9.1f", ns[i][c]);
-			else
-				printf(" %9s", "-");
-		}
-		printf("   %.2f\n", ours[c] / best);
+		for (int i = 0; i < BENCH_OTHERS; i++)
+			value[i + 1] = ns[i][c];
+		bench_bars(case_name[c], value, have);
 	}
 }
 
@@ -279,6 +270,7 @@ int main(int argc, char **argv)
 {
 	double ns[CASES];
 
+	setlocale(LC_CTYPE, "");
 	prepare();
 	if (argc == 1) {
 		table(argv[0]);

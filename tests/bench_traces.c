@@ -3,8 +3,9 @@
  * and on traces recorded with $BITNET_MEM_TRACE; mem.h beside the other allocators.
  *
  *	bench_traces [TRACE...]		the table; TRACE is a recorded file
- *	bench_traces mem|malloc NAME	one cell: "peak resident / peak live" and "end / end"
+ *	bench_traces mem|malloc NAME	one cell: see NUMBERS
  */
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,6 +13,9 @@
 #include "bench.h"
 #include "mem.h"
 #include "timeline.h"
+
+/* What a cell prints: resident / live at the peak and at the end, and live bytes then. */
+#define NUMBERS 4
 
 static int ours;
 static size_t live, peak;
@@ -192,39 +196,55 @@ static int cell(const char *side, const char *name)
 	else
 		recorded(name);
 	double end = status("VmRSS:") - before, top = status("VmHWM:") - before;
-	printf("%.3f %.3f\n", top / (double)peak, end / (double)(live ? live : peak));
+	printf("%.3f %.3f %zu %zu\n", top / (double)peak, end / (double)(live ? live : peak), peak,
+	       live);
 	return 0;
+}
+
+/* What "SELF mem NAME" says of itself. */
+static int run_ours(const char *self, const char *name, double *r)
+{
+	char command[1024];
+	int got = 0;
+
+	snprintf(command, sizeof command, "'%s' mem '%s'", self, name);
+	FILE *f = popen(command, "r");
+	while (f && got < NUMBERS && fscanf(f, "%lf", &r[got]) == 1)
+		got++;
+	if (f)
+		pclose(f);
+	return got == NUMBERS;
 }
 
 static void row(const char *self, const char *name)
 {
-	double r[2];
-	char command[1024];
+	double r[BENCH_OTHERS + 1][NUMBERS], peaks[BENCH_OTHERS + 1], ends[BENCH_OTHERS + 1];
+	const char *slash = strrchr(name, '/');
+	char title[160], size[2][FMT_SIZE];
+	int have[BENCH_OTHERS];
 
-	snprintf(command, sizeof command, "'%s' mem '%s'", self, name);
-	FILE *f = popen(command, "r");
-	if (f && fscanf(f, "%lf %lf", &r[0], &r[1]) == 2)
-		printf("%-24.24s %6.2f ; %5.2f", name, r[0], r[1]);
-	if (f)
-		pclose(f);
-	for (int i = 0; i < BENCH_OTHERS; i++) {
-		if (bench_run_other(self, bench_other[i][1], name, r, 2))
-			printf("   %6.2f ; %5.2f", r[0], r[1]);
-		else
-			printf("   %14s", "-");
+	if (!run_ours(self, name, r[0]))
+		return;
+	for (int i = 0; i < BENCH_OTHERS; i++)
+		have[i] = bench_run_other(self, bench_other[i][1], name, r[i + 1], NUMBERS);
+	for (int i = 0; i <= BENCH_OTHERS; i++) {
+		peaks[i] = r[i][0];
+		ends[i] = r[i][1];
 	}
-	printf("\n");
-	fflush(stdout);
+	snprintf(title, sizeof title, "%s, at the peak of %s", slash ? slash + 1 : name,
+	         fmt_size(size[0], (uint64_t)r[0][2]));
+	bench_bars(title, peaks, have);
+	snprintf(title, sizeof title, "%s, at the end: %s", slash ? slash + 1 : name,
+	         r[0][3] > 0 ? fmt_size(size[1], (uint64_t)r[0][3]) : "nothing, beside the peak");
+	bench_bars(title, ends, have);
 }
 
 int main(int argc, char **argv)
 {
 	if (argc == 3 && (strcmp(argv[1], "mem") == 0 || strcmp(argv[1], "malloc") == 0))
 		return cell(argv[1], argv[2]);
-	printf("resident / live, peak ; end         mem");
-	for (int i = 0; i < BENCH_OTHERS; i++)
-		printf("   %14s", bench_other[i][0]);
-	printf("\n");
+	setlocale(LC_CTYPE, "");
+	printf("resident bytes beside live bytes\n\n");
 	fflush(stdout);
 	for (size_t i = 0; i < TRACES; i++)
 		row(argv[0], trace[i].name);

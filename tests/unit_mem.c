@@ -152,7 +152,8 @@ static void one(struct block *b, uint64_t *s)
 			__atomic_add_fetch(&bad, 1, __ATOMIC_RELAXED);
 	} else if (b->p) {
 		mem_free(b->p);
-		*b = (struct block){.busy = 1};
+		b->p = NULL;
+		b->n = 0;
 		return;
 	} else {
 		b->p = mix(s) % 4 ? mem_alloc(tag, n, NULL) : mem_calloc(tag, 1, n, NULL);

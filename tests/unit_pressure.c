@@ -7,7 +7,9 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "pressure.h"
@@ -173,33 +175,58 @@ static void wake_until(int fd, enum pressure_level level)
 	CHECK_INT(seen, level);
 }
 
-/* The watcher sleeps for a minute but for the pipe that $MEMORY_PRESSURE_WATCH names. */
-static void woken_by_the_manager(void)
+/* A watcher that sleeps for a minute but for what path names, woken by writes to fd. */
+static void watch_by(const char *path, int fd)
 {
-	char path[512], got[16] = "";
+	struct pressure_options o = {.root = root, .interval_ms = 60000, .changed = saw};
 	struct pressure *p = NULL;
 
-	put("/proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 900 kB\n");
-	snprintf(path, sizeof path, "%s/pipe", root);
-	CHECK(mkfifo(path, 0600) == 0);
-	int fd = open(path, O_RDWR | O_NONBLOCK);
-	setenv("MEMORY_PRESSURE_WATCH", path, 1);
-	setenv("MEMORY_PRESSURE_WRITE", "aGVsbG8=", 1);
-	struct pressure_options o = {.root = root, .interval_ms = 60000, .changed = saw};
+	CHECK_STR(getenv("MEMORY_PRESSURE_WATCH"), path);
+	seen = -1;
 	CHECK(pressure_start(&p, &o, NULL) == 0);
 	CHECK_STR(pressure_woken_by(p), "$MEMORY_PRESSURE_WATCH");
-	(void)!read(fd, got, 5); /* unless the watcher has emptied the pipe before */
-	CHECK(strcmp(got, "hello") == 0 || !got[0]);
 	CHECK_INT(pressure_level(p), PRESSURE_NONE);
+	if (fd < 0) {
+		fd = accept(-fd, NULL, NULL);
+		char got[16] = "";
+		CHECK(read(fd, got, 5) == 5 && strcmp(got, "hello") == 0);
+	}
 	wake_until(fd, PRESSURE_MEDIUM); /* its word is enough */
 	put("/proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 20 kB\n");
 	wake_until(fd, PRESSURE_CRITICAL);
 	CHECK_INT(pressure_level(p), PRESSURE_CRITICAL);
 	pressure_stop(p);
-	pressure_stop(NULL);
 	close(fd);
+}
+
+static void woken_by_the_managers_pipe(void)
+{
+	char path[512];
+
+	put("/proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 900 kB\n");
+	snprintf(path, sizeof path, "%s/pipe", root);
+	CHECK(mkfifo(path, 0600) == 0);
+	setenv("MEMORY_PRESSURE_WATCH", path, 1);
+	watch_by(path, open(path, O_RDWR | O_NONBLOCK));
+	unsetenv("MEMORY_PRESSURE_WATCH");
+	pressure_stop(NULL);
+	take_away();
+}
+
+static void woken_by_the_managers_socket(void)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	put("/proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 900 kB\n");
+	snprintf(a.sun_path, sizeof a.sun_path, "%s/socket", root);
+	CHECK(bind(fd, (const struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 1) == 0);
+	setenv("MEMORY_PRESSURE_WATCH", a.sun_path, 1);
+	setenv("MEMORY_PRESSURE_WRITE", "aGVsbG8=", 1);
+	watch_by(a.sun_path, -fd);
 	unsetenv("MEMORY_PRESSURE_WATCH");
 	unsetenv("MEMORY_PRESSURE_WRITE");
+	close(fd);
 	take_away();
 }
 
@@ -224,7 +251,8 @@ int main(void)
 	RUN(stall);
 	RUN(no_source);
 	RUN(pool_limit);
-	RUN(woken_by_the_manager);
+	RUN(woken_by_the_managers_pipe);
+	RUN(woken_by_the_managers_socket);
 	RUN(this_machine);
 	rmdir(root);
 	return unit_end();
