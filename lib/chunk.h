@@ -3,14 +3,15 @@
  *
  *	chunk (32 MiB, aligned to 32 MiB)
  *	+--------+--------+--------+--------+- - - -+--------+
- *	| unit 0 | unit 1 | unit 2 | unit 3 |       | 511    |   free:  bit = unit is free
- *	| record | [ a run of 2    ] free   |       |        |   stale: bit = unit was used since
- *the
- *	+--------+--------+--------+--------+- - - -+--------+          system last gave it (not
- *zero)
+ *	| unit 0 | unit 1 | unit 2 | unit 3 |       | 511    |
+ *	| record | [ a run of 2    ] idle   |       |        |
+ *	+--------+--------+--------+--------+- - - -+--------+
+ *	           1        1        0                1           stale: bit = unit was written to
  *
- * A request takes the lowest run that fits, and exactly as many units as it needs: what a
- * power-of-two buddy would round away stays free, and neighbours merge by being neighbouring bits.
+ * A request takes the shortest idle run that fits, and exactly as many units as it needs: what a
+ * power-of-two buddy would round away stays idle.  Idle runs hang in one list per length and merge
+ * with their neighbours at once.
+ *
  * A pointer finds its chunk by its upper bits, and its unit's span record by the next nine.
  * Above CHUNK_MAX a block has a mapping of its own, with the same record in front.
  */

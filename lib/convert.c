@@ -405,7 +405,7 @@ void convert_close(struct convert *c)
 			close(c->files[f].fd);
 		mem_free(c->files[f].path);
 		mem_free(c->files[f].part);
-		free(c->files[f].header);
+		mem_free(c->files[f].header);
 	}
 	if (c->journal_out)
 		fclose(c->journal_out);

@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "mem.h"
+
 const char *ledger_kind_name(enum ledger_kind kind)
 {
 	static const char *const name[LEDGER_KINDS] = {
@@ -83,11 +85,9 @@ static struct ledger_proc *add(struct ledger_shared *l, unsigned slot, uint32_t 
 {
 	if (l->n_procs == l->cap_procs) {
 		size_t cap = l->cap_procs ? 2 * l->cap_procs : 16;
-		void *p = realloc(l->procs, cap * sizeof *l->procs);
-		if (!p) {
-			err_set(e, ERR_TROUBLE, "no memory for %zu processes", cap);
+		void *p = mem_realloc(MEM_OTHER, l->procs, cap, sizeof *l->procs, e);
+		if (!p)
 			return NULL;
-		}
 		l->procs = p;
 		l->cap_procs = cap;
 	}
@@ -117,7 +117,7 @@ static struct ledger_proc *add(struct ledger_shared *l, unsigned slot, uint32_t 
 
 static void *copy_of(const void *p, size_t bytes)
 {
-	void *q = malloc(bytes ? bytes : 1);
+	void *q = mem_alloc(MEM_OTHER, bytes, NULL);
 
 	return q ? memcpy(q, p, bytes) : NULL;
 }
@@ -153,9 +153,9 @@ static int push(struct ledger_track *t, struct ledger_sample s, struct err *e)
 {
 	if (t->n == t->cap) {
 		uint32_t cap = t->cap ? 2 * t->cap : 4;
-		void *v = realloc(t->v, cap * sizeof *t->v);
+		void *v = mem_realloc(MEM_OTHER, t->v, cap, sizeof *t->v, e);
 		if (!v)
-			return err_set(e, ERR_TROUBLE, "no memory for %u samples", cap);
+			return -1;
 		t->v = v;
 		t->cap = cap;
 	}
@@ -170,9 +170,9 @@ static int more_tracks(struct ledger_proc *p, uint32_t want, struct err *e)
 	uint32_t cap = p->cap_tracks ? p->cap_tracks : 64;
 	while (cap < want)
 		cap *= 2;
-	void *t = realloc(p->tracks, cap * sizeof *p->tracks);
+	void *t = mem_realloc(MEM_OTHER, p->tracks, cap, sizeof *p->tracks, e);
 	if (!t)
-		return err_set(e, ERR_TROUBLE, "no memory for %u sites", cap);
+		return -1;
 	p->tracks = t;
 	memset(p->tracks + p->cap_tracks, 0, (cap - p->cap_tracks) * sizeof *p->tracks);
 	p->cap_tracks = cap;
@@ -349,17 +349,17 @@ void ledger_close(struct ledger_shared *l)
 	for (size_t i = 0; i < l->n_procs; i++) {
 		struct ledger_proc *p = &l->procs[i];
 		for (uint32_t s = 0; s < p->cap_tracks; s++)
-			free(p->tracks[s].v);
-		free(p->tracks);
+			mem_free(p->tracks[s].v);
+		mem_free(p->tracks);
 		if (p->map) {
 			munmap(p->map, l->control->slot_bytes);
 		} else {
-			free(p->head);
-			free(p->sites);
-			free(p->modules);
+			mem_free(p->head);
+			mem_free(p->sites);
+			mem_free(p->modules);
 		}
 	}
-	free(l->procs);
+	mem_free(l->procs);
 	if (l->control) {
 		munmap(l->control, LEDGER_CONTROL_BYTES);
 		close(l->fd);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "mem.h"
 #include "probe_nvml.h"
 
 #define TREE 512
@@ -41,7 +42,7 @@ const struct probe_info *probe_info(int s)
 
 struct probe *probe_open(int device)
 {
-	struct probe *p = calloc(1, sizeof *p);
+	struct probe *p = mem_calloc(MEM_OTHER, 1, sizeof *p, NULL);
 
 	if (p && device)
 		p->nvml = nvml_open();
@@ -53,7 +54,7 @@ void probe_close(struct probe *p)
 	if (!p)
 		return;
 	nvml_close(p->nvml);
-	free(p);
+	mem_free(p);
 }
 
 /* The whole file, NUL behind it; -1 when it cannot be read. */

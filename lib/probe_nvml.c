@@ -2,7 +2,8 @@
 
 #include <dlfcn.h>
 #include <math.h>
-#include <stdlib.h>
+
+#include "mem.h"
 
 #define PROCESSES 256
 
@@ -44,7 +45,7 @@ static int look_up(struct nvml *n)
 
 struct nvml *nvml_open(void)
 {
-	struct nvml *n = calloc(1, sizeof *n);
+	struct nvml *n = mem_calloc(MEM_OTHER, 1, sizeof *n, NULL);
 
 	if (!n)
 		return NULL;
@@ -56,7 +57,7 @@ struct nvml *nvml_open(void)
 	}
 	if (n->library)
 		dlclose(n->library);
-	free(n);
+	mem_free(n);
 	return NULL;
 }
 
@@ -66,7 +67,7 @@ void nvml_close(struct nvml *n)
 		return;
 	n->shutdown();
 	dlclose(n->library);
-	free(n);
+	mem_free(n);
 }
 
 static double used_on(const struct nvml *n, void *device, const pid_t *pid, size_t pids)

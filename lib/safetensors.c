@@ -469,7 +469,7 @@ int safetensors_write_header(const struct safetensors_write *w, char **header, s
 	size_t len = json_dumpb(w->header, NULL, 0, JSON_COMPACT);
 	size_t padded = (len + 8 + 63) / 64 * 64 - 8;
 	uint64_t le = padded;
-	char *out = len ? malloc(8 + padded) : NULL;
+	char *out = len ? mem_alloc(MEM_IO, 8 + padded, NULL) : NULL;
 
 	if (!out)
 		return err_set(e, ERR_TROUBLE, "no memory for a header of %zu bytes", padded);

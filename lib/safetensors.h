@@ -77,7 +77,7 @@ int safetensors_write_tensor(struct safetensors_write *w, const char *name,
                              const uint64_t *shape, uint64_t *bytes, struct err *e);
 
 /* The header with its length in front, padded so that the data start at a multiple of 64; the
- * caller ends *header with free(). */
+ * caller ends *header with mem_free. */
 int safetensors_write_header(const struct safetensors_write *w, char **header, size_t *n,
                              struct err *e);
 void safetensors_write_free(struct safetensors_write *w);

@@ -190,6 +190,63 @@ static void holes_are_reused(void)
 	pool_fini(p);
 }
 
+/* What the kernel says of the mapping that p lies in: the line of /proc/self/smaps with this key.
+ */
+static void smaps_line(const void *p, const char *key, char *out, size_t cap)
+{
+	FILE *f = fopen("/proc/self/smaps", "r");
+	char line[512];
+	unsigned long lo = 0, hi = 0, a, b;
+
+	*out = 0;
+	while (f && fgets(line, sizeof line, f)) {
+		if (sscanf(line, "%lx-%lx ", &a, &b) == 2)
+			lo = a, hi = b;
+		if ((uintptr_t)p >= lo && (uintptr_t)p < hi && strncmp(line, key, strlen(key)) == 0)
+			snprintf(out, cap, "%s", line);
+	}
+	if (f)
+		fclose(f);
+}
+
+static void huge_pages_are_asked_for(void)
+{
+	struct pool *p = NULL;
+	char flags[512];
+
+	for (int huge = 0; huge < 2; huge++) {
+		CHECK(pool_init(&p, &(struct pool_options){.name = "huge", .huge = huge}, NULL) ==
+		      0);
+		void *b = pool_take(p, 4 * MiB, NULL);
+		smaps_line(b, "VmFlags:", flags, sizeof flags);
+		CHECK(!*flags || (strstr(flags, " hg") != NULL) == (huge == 1));
+		CHECK(!*flags || (strstr(flags, " nh") != NULL) == (huge == 0));
+		pool_fini(p);
+	}
+}
+
+/* What is ended stays resident up to the pool's limit, and no further. */
+static void what_is_kept_has_a_limit(void)
+{
+	struct pool *p = fresh(0, 4 * MiB);
+	struct pool_stats s;
+	void *b[8];
+
+	for (int i = 0; i < 8; i++) {
+		b[i] = pool_take(p, MiB, NULL);
+		memset(b[i], 1, MiB);
+	}
+	for (int i = 0; i < 8; i++) {
+		pool_give(b[i]);
+		pool_stats(p, &s);
+		CHECK_INT(s.kept, (i < 4 ? (size_t)i + 1 : 4) * MiB);
+	}
+	CHECK_INT(pool_trim(p), 4 * MiB);
+	pool_stats(p, &s);
+	CHECK_INT(s.kept, 0);
+	pool_fini(p);
+}
+
 static void count_note(void *arg, void *block, struct note *n)
 {
 	uint64_t *sum = arg;
@@ -389,6 +446,8 @@ int main(void)
 	RUN(exhaustion);
 	RUN(beyond_a_chunk);
 	RUN(holes_are_reused);
+	RUN(huge_pages_are_asked_for);
+	RUN(what_is_kept_has_a_limit);
 	RUN(walk_finds_live_blocks);
 	RUN(model);
 	RUN(pools_come_and_go);

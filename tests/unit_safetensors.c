@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "hash.h"
+#include "mem.h"
 #include "safetensors.h"
 #include "unit.h"
 
@@ -99,7 +100,7 @@ static void round_trip(void)
 	CHECK(!safetensors_find(&s, "c"));
 	safetensors_close(&s);
 	safetensors_write_free(&w);
-	free(header);
+	mem_free(header);
 	unlink(path);
 }
 
