@@ -69,6 +69,26 @@ static uint32_t bits_count(const uint64_t *map, uint32_t first, uint32_t n)
 	return count;
 }
 
+/* Stale units; a chunk that was in use for a while has no others. */
+static uint32_t stale_count(const struct chunk *c, uint32_t first, uint32_t n)
+{
+	return c->clean ? bits_count(c->stale, first, n) : n;
+}
+
+static void stale_set(struct chunk *c, uint32_t first, uint32_t n)
+{
+	if (!c->clean)
+		return;
+	c->clean -= n - bits_count(c->stale, first, n);
+	bits_set(c->stale, first, n);
+}
+
+static void stale_clear(struct chunk *c, uint32_t first, uint32_t n)
+{
+	c->clean += stale_count(c, first, n);
+	bits_clear(c->stale, first, n);
+}
+
 /* An aligned mapping.  The system often places it right below the last one, which is aligned. */
 static struct chunk *map(size_t bytes, bool huge)
 {
@@ -180,6 +200,7 @@ static struct span *grow(struct chunks *set)
 	c->set = set;
 	c->mapped = CHUNK_BYTES;
 	c->slot = slot;
+	c->clean = CHUNK_UNITS - 1;
 	know(c, true);
 	announce_mapped(c, UNIT_BYTES, CHUNK_BYTES);
 	set->table[slot] = c;
@@ -204,7 +225,7 @@ static struct span *take_run(struct chunks *set, uint32_t n, bool *zero)
 	idle_remove(set, s);
 	if (rest)
 		idle_add(set, c, first + n, rest);
-	uint32_t stale = bits_count(c->stale, first, n);
+	uint32_t stale = stale_count(c, first, n);
 	set->idle -= n * UNIT_BYTES;
 	add(&set->kept, -(stale * UNIT_BYTES));
 	*zero = !stale;
@@ -288,7 +309,7 @@ static void give_own(struct chunks *set, struct chunk *c)
  */
 static size_t drop(struct chunks *set, struct chunk *c)
 {
-	size_t stale = bits_count(c->stale, 1, CHUNK_UNITS - 1) * UNIT_BYTES;
+	size_t stale = stale_count(c, 1, CHUNK_UNITS - 1) * UNIT_BYTES;
 
 	idle_remove(set, &c->span[1]);
 	add(&set->kept, -stale);
@@ -340,11 +361,11 @@ void chunks_give(struct chunks *set, void *p, size_t touched)
 	             madvise(p, bytes, MADV_DONTNEED) == 0;
 	spin_lock(&set->lock);
 	if (clean)
-		bits_clear(c->stale, first, n);
+		stale_clear(c, first, n);
 	else if (touched)
-		bits_set(c->stale, first, touched < bytes ? unit_count(touched) : n);
+		stale_set(c, first, touched < bytes ? unit_count(touched) : n);
 	if (touched < bytes || clean)
-		bytes = bits_count(c->stale, first, n) * UNIT_BYTES;
+		bytes = stale_count(c, first, n) * UNIT_BYTES;
 	add(&set->kept, bytes);
 	set->idle += n * UNIT_BYTES;
 	add(&set->used, -(n * UNIT_BYTES));
@@ -365,11 +386,11 @@ static size_t trim_chunk(struct chunks *set, struct chunk *c)
 
 	for (uint32_t i = 1; i < CHUNK_UNITS; i += c->span[i].units) {
 		uint32_t n = c->span[i].units;
-		uint32_t stale = c->span[i].idle ? bits_count(c->stale, i, n) : 0;
+		uint32_t stale = c->span[i].idle ? stale_count(c, i, n) : 0;
 
 		if (stale &&
 		    madvise((char *)c + i * UNIT_BYTES, n * UNIT_BYTES, MADV_DONTNEED) == 0) {
-			bits_clear(c->stale, i, n);
+			stale_clear(c, i, n);
 			bytes += stale * UNIT_BYTES;
 		}
 	}

@@ -74,6 +74,7 @@ struct chunk {
 	struct chunk *next, *prev; /* of the mappings of their own */
 	size_t mapped;             /* bytes, this record included */
 	uint32_t slot;             /* in the set's table */
+	uint32_t clean;            /* units that are not stale */
 	/* Bit = unit was written to in an earlier run: it may be resident, and not zero. */
 	uint64_t stale[CHUNK_WORDS];
 	struct span span[CHUNK_UNITS] __attribute__((aligned(64)));

@@ -191,6 +191,12 @@ static bool block_known(const void *p)
 	return true;
 }
 
+static bool block_starts(const void *p)
+{
+	(void)p;
+	return true;
+}
+
 #else
 static void *block_take(struct heap *h, size_t bytes, bool *zero)
 {
@@ -215,6 +221,14 @@ static void block_give(void *p)
 static inline bool block_known(const void *p)
 {
 	return chunk_known(p);
+}
+
+/* Of a run: p is where it begins.  A small block that p lies in is told by its note. */
+static inline bool block_starts(const void *p)
+{
+	const struct span *s = span_of(p);
+
+	return s->heap || p == span_base(s);
 }
 
 #endif
@@ -265,9 +279,25 @@ static void *quick(enum mem_tag tag, size_t bytes)
 	return p ? stamp(h, note_before(p), tag, bytes, p) : NULL;
 }
 
+/* A run of units, where nobody looks on; NULL: the long way. */
+static void *quick_run(enum mem_tag tag, size_t bytes)
+{
+	struct heap *h = pool_easy;
+	bool zero;
+	void *p = bytes > POOL_SMALL && h != &pool_nobody
+	              ? chunks_take(&pool_first.chunks, bytes, &zero)
+	              : NULL;
+
+	if (!p)
+		return NULL;
+	struct note *n = &span_of(p)->note;
+	n->b = 0;
+	return stamp(h, n, tag, bytes, p);
+}
+
 static NOINLINE void *alloc_larger(enum mem_tag tag, size_t bytes, struct err *e)
 {
-	void *p = quick(tag, bytes);
+	void *p = bytes <= POOL_SMALL ? quick(tag, bytes) : quick_run(tag, bytes);
 
 	return p ? p : alloc_slow(tag, bytes, e);
 }
@@ -318,7 +348,7 @@ static void give(void *p, struct note *n, const void *frame)
 
 static bool is_live(const void *p)
 {
-	return block_known(p) && pool_marked(block_note(p));
+	return block_known(p) && block_starts(p) && pool_marked(block_note(p));
 }
 
 /* The program's own books are wrong: it is stopped like by a failed assertion.  Where the signal is
@@ -341,9 +371,34 @@ static void end(void *p, const void *frame)
 		misuse(p, "ended twice, or not the start of a block", frame);
 }
 
+#ifdef ANNOUNCE_ASAN
+static bool free_run(void *p)
+{
+	(void)p;
+	return false;
+}
+
+#else
+/* Ends p if it is a run of units and nobody looks on. */
+static bool free_run(void *p)
+{
+	struct heap *h = pool_easy;
+
+	if (h == &pool_nobody || !chunk_known(p))
+		return false;
+	struct span *s = span_of(p);
+	if (s->heap || !block_starts(p) || !pool_marked(&s->note))
+		return false;
+	count_out(h, mem_note_tag(s->note.a), mem_note_bytes(s->note.a));
+	s->note.a = 0;
+	chunks_give(&pool_first.chunks, p, SIZE_MAX);
+	return true;
+}
+#endif
+
 static NOINLINE void free_slow(void *p)
 {
-	if (p)
+	if (p && !free_run(p))
 		end(p, TAIL_FRAME);
 }
 

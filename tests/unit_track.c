@@ -199,6 +199,14 @@ static void free_inside(void)
 	mem_free(p + 64);
 }
 
+static void free_inside_a_run(void)
+{
+	char *p = take_here(1 << 20);
+
+	mem_free(p + 64);
+	__asm__ volatile("" : : : "memory");
+}
+
 static const char *misuse(void (*fn)(void), enum track_level level)
 {
 	static char text[2048];
@@ -237,6 +245,9 @@ static void misuse_is_reported(void)
 	CHECK(strstr(t, "now at free_foreign (unit_track.c:") != NULL);
 
 	CHECK(strstr(misuse(free_inside, TRACK_STANDARD), "not the start of a block") != NULL);
+	CHECK(strstr(misuse(free_inside_a_run, TRACK_STANDARD), "not the start of a block") !=
+	      NULL);
+	CHECK(strstr(misuse(free_inside_a_run, TRACK_BASIC), "not the start of a block") != NULL);
 	CHECK(strstr(misuse(free_twice, TRACK_BASIC), "ended twice") != NULL);
 }
 
