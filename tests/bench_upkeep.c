@@ -26,7 +26,9 @@ static uint32_t size_of[4096];
 
 /* ---- tracking ---- */
 
-static double events(void)
+/* Always inline: the loop itself calls take and give. */
+static inline __attribute__((always_inline)) double pairs(void *(*take)(size_t n),
+                                                          void (*give)(void *p))
 {
 	void *p[64] = {0};
 	double t = bench_now();
@@ -34,30 +36,33 @@ static double events(void)
 	for (unsigned i = 0; i < PAIRS; i++) {
 		void **slot = &p[i * 7 % 64];
 
-		mem_free(*slot);
-		*slot = mem_alloc(MEM_OTHER, size_of[i % 4096], NULL);
+		give(*slot);
+		*slot = take(size_of[i % 4096]);
 	}
 	t = (bench_now() - t) / PAIRS / 2;
 	for (unsigned i = 0; i < 64; i++)
-		mem_free(p[i]);
+		give(p[i]);
 	return t;
+}
+
+static void *take_mem(size_t n)
+{
+	return mem_alloc(MEM_OTHER, n, NULL);
+}
+
+static void *take_pool(size_t n)
+{
+	return pool_take(pool_default(), n, NULL);
+}
+
+static double events(void)
+{
+	return pairs(take_mem, mem_free);
 }
 
 static double events_of_pool(void)
 {
-	void *p[64] = {0};
-	double t = bench_now();
-
-	for (unsigned i = 0; i < PAIRS; i++) {
-		void **slot = &p[i * 7 % 64];
-
-		pool_give(*slot);
-		*slot = pool_take(pool_default(), size_of[i % 4096], NULL);
-	}
-	t = (bench_now() - t) / PAIRS / 2;
-	for (unsigned i = 0; i < 64; i++)
-		pool_give(p[i]);
-	return t;
+	return pairs(take_pool, pool_give);
 }
 
 /* The stack has as many frames below as a level keeps. */
