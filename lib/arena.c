@@ -133,6 +133,17 @@ int arena_init(struct arena *a, enum mem_tag tag, const char *name, size_t bytes
 	return 0;
 }
 
+/* The next n bytes may be used: what no ended scope wrote to is zero. */
+static void open_taken(const struct arena *a, size_t n)
+{
+	size_t old = a->dirty > a->used ? a->dirty - a->used : 0;
+
+	if (old > n)
+		old = n;
+	announce_open(a->base + a->used, old, false);
+	announce_open(a->base + a->used + old, n - old, true);
+}
+
 void *arena_take(struct arena *a, size_t n)
 {
 	size_t need = arena_round(n);
@@ -143,7 +154,7 @@ void *arena_take(struct arena *a, size_t n)
 	if (track_level() == TRACK_GUARD && !announce_on)
 		guard_take(a, a->used, need, __builtin_frame_address(0));
 	if (announce_on)
-		announce_open(p, need, a->used >= a->dirty);
+		open_taken(a, need);
 	a->used += need;
 	return p;
 }

@@ -70,6 +70,20 @@ bats_require_minimum_version 1.5.0
 	[ "$stderr" = "" ]
 }
 
+@test "valgrind sees blocks inside the pools, and that they are lost" {
+	command -v valgrind >/dev/null || skip "valgrind is not installed"
+	[ -z "${VALGRIND-}" ] || skip "this runs under valgrind itself"
+	run valgrind --leak-check=full "$BUILD/tests/leak_shown"
+	[[ $output == *"99,000 bytes in 99 blocks are definitely lost"*"read_row (leak_shown.c:"* ]]
+}
+
+@test "heaptrack sees blocks inside the pools" {
+	command -v heaptrack >/dev/null || skip "heaptrack is not installed"
+	heaptrack -o "$BATS_TEST_TMPDIR/h" "$BUILD/tests/leak_shown" >/dev/null 2>&1 || true
+	run heaptrack_print -l 1 -f "$(ls "$BATS_TEST_TMPDIR"/h.*)"
+	[[ $output == *"99.00K leaked over 198 calls"*"read_row"* ]]
+}
+
 @test "devices of a driver are used through the same interface as the host" {
 	[ -e "$BUILD/tests/leaks/libcuda.so.1" ] || skip "the stand-in for a driver is not built here"
 	report=$BATS_TEST_TMPDIR/report
