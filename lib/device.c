@@ -8,6 +8,7 @@
 #include "cuda_driver.h"
 #include "mem.h"
 #include "pool.h"
+#include "track.h"
 
 /* ---- what there is ---- */
 
@@ -288,7 +289,13 @@ static struct piece *piece_new(struct device *d, size_t bytes, struct err *e)
 	return &d->piece[d->count++];
 }
 
-void *device_take(struct device *d, size_t bytes, struct err *e)
+/* Its place in device_list: what a timeline calls it. */
+static unsigned place(const struct device *d)
+{
+	return d->info.kind == DEVICE_CUDA ? 2 + (unsigned)d->number : (unsigned)d->info.kind;
+}
+
+static void *take(struct device *d, size_t bytes, struct err *e)
 {
 	if (d->pool)
 		return pool_take_as(d->pool, bytes, DEVICE_ALIGN, false, e);
@@ -313,8 +320,19 @@ void *device_take(struct device *d, size_t bytes, struct err *e)
 	return k ? k->p : NULL;
 }
 
+void *device_take(struct device *d, size_t bytes, struct err *e)
+{
+	void *p = take(d, bytes, e);
+
+	if (p)
+		track_outside(place(d), p, bytes ? bytes : 1, __builtin_frame_address(0));
+	return p;
+}
+
 void device_give(struct device *d, void *p)
 {
+	if (p)
+		track_outside(place(d), p, 0, __builtin_frame_address(0));
 	if (d->pool || !p) {
 		pool_give(p);
 		return;

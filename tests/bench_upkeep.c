@@ -7,6 +7,7 @@
  *	compaction	a hot swap in a store of handles: fragmentation after, rate beside memcpy's
  *	patterns	precision and recall of pattern.h on traces whose patterns are known
  */
+#include <locale.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,14 +123,17 @@ static void tracking(void)
 	for (unsigned i = 0; i < sizeof size_of / sizeof *size_of; i++)
 		size_of[i] = 16 + (uint32_t)(i * 2654435761u % 1009);
 	double pool = least_of(events_of_pool), basic = least_of(events_deep);
-	printf("tracking, ns per event             1 thread   2 threads (whole event)\n");
-	printf("  pool without books               %8.1f\n", pool);
+	printf(
+	    "tracking, ns per event, 1 thread: whole, over the level below; 2 threads: the same\n");
+	printf("  %-17s %6.1f\n", "pool, no books", pool);
 	for (unsigned l = TRACK_BASIC; l <= TRACK_DETAILED; l++) {
 		track_start(l);
-		double one = least_of(events_deep), two = two_threads();
+		double one = least_of(events_deep), two = two_threads(), below = l ? basic : pool;
 
-		printf("  %-9s over the level below   %8.1f   %8.1f  (%.1f)\n", name[l],
-		       l ? one - basic : one - pool, two - (l ? basic : pool), one);
+		printf("  %-17s %6.1f %+6.1f   %6.1f %+6.1f  ", name[l], one, one - below, two,
+		       two - below);
+		fmt_bar(stdout, one, 60, 30);
+		printf("\n");
 	}
 	size_t before = track_bytes();
 	void *p = mem_alloc(MEM_OTHER, 1, NULL);
@@ -284,6 +288,7 @@ static void patterns(void)
 
 int main(void)
 {
+	setlocale(LC_CTYPE, "");
 	tracking();
 	tensors();
 	trim(64 * 1024 - 16);

@@ -84,6 +84,13 @@ bats_require_minimum_version 1.5.0
 	[[ $output == *"99.00K leaked over 198 calls"*"read_row"* ]]
 }
 
+@test "a timeline tells of blocks on devices" {
+	[ -e "$BUILD/tests/leaks/libcuda.so.1" ] || skip "the stand-in for a driver is not built here"
+	LD_LIBRARY_PATH=$BUILD/tests/leaks BITNET_MEM_TRACE=$BATS_TEST_TMPDIR/t run "$BUILD/tests/unit_device"
+	run --separate-stderr bitnet-leakcheck -t "$BATS_TEST_TMPDIR/t"
+	[[ $output == *" life (unit_device.c:"* ]]
+}
+
 @test "devices of a driver are used through the same interface as the host" {
 	[ -e "$BUILD/tests/leaks/libcuda.so.1" ] || skip "the stand-in for a driver is not built here"
 	report=$BATS_TEST_TMPDIR/report
