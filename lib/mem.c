@@ -15,8 +15,8 @@
  * they need no frame.
  */
 #define NOINLINE __attribute__((noinline))
-_Static_assert(MEM_TAGS <= 8 && MEM_TAGS <= POOL_COUNTS,
-               "a tag fits its mark; a heap counts by it");
+_Static_assert(MEM_TAGS <= POOL_COUNTS && POOL_COUNTS == 8,
+               "a heap counts by tag, which has 3 bits");
 
 /* A thread's sums are added to these when they move by more than this. */
 #define FLUSH (4 << 20)

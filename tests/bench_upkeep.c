@@ -180,8 +180,10 @@ static void trim(size_t each)
 	size_t n = 1024 * MiB / each;
 	void **b = calloc(n, sizeof *b);
 
-	if (!b || pool_init(&p, &(struct pool_options){.name = "trim", .keep = SIZE_MAX}, NULL))
+	if (!b || pool_init(&p, &(struct pool_options){.name = "trim", .keep = SIZE_MAX}, NULL)) {
+		free(b);
 		return;
+	}
 	for (size_t i = 0; i < n; i++) {
 		b[i] = pool_take(p, each, NULL);
 		memset(b[i], 1, each);

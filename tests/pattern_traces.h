@@ -148,6 +148,8 @@ static inline void trace_score(uint64_t seed, struct score score[PATTERN_KINDS])
 		traits[i] = traits_random(&seed);
 		site_trace(&t, &traits[i], i, &seed);
 	}
+	if (!t.event)
+		return;
 	qsort(t.event, t.n, sizeof *t.event, trace_earlier);
 	long n = pattern_find(t.event, t.n, found, sizeof found / sizeof *found, NULL);
 	for (long i = 0; i < n; i++)
