@@ -186,7 +186,7 @@ holds_less() {
 	echo "$request" >&5
 	soon has_lines "$tmp/out" 2
 	exec 5>&- 6>&-
-	kill $!
+	wait $!
 	[ "$(jq -s '.[0].text == .[1].text and (.[0].tokens | length) == 150' "$tmp/out")" = true ]
 }
 
