@@ -192,6 +192,117 @@ try() {
 	[[ $err == *"the ledger was full"* ]]
 }
 
+@test "findings of C++ name its functions, and of many stacks only the largest is shown" {
+	command -v c++ >/dev/null || skip "there is no C++ compiler"
+	cat >map.cc <<-'EOF'
+		#include <string>
+		#include <unistd.h>
+		#include <unordered_map>
+		struct Names {
+			std::unordered_map<std::string, std::string> all;
+			__attribute__((noinline)) void remember(int i)
+			{
+				all["a key that is long enough " + std::to_string(i)] = "a value that is long enough too";
+			}
+		};
+		int main(int, char **argv)
+		{
+			Names n;
+			for (int i = 0; i < 100; i++) {
+				n.remember(i);
+				if (write(atoi(argv[1]), "step\n", 5) < 0)
+					return 1;
+			}
+		}
+	EOF
+	c++ -O2 -g -o map map.cc
+	try bitnet-leakcheck -o json:r.json -o tap:r.tap -- sh -c 'exec ./map $BITNET_LEAKCHECK_FD'
+	[ "$status" -eq 1 ]
+	jq -e 'all(.findings[]; .site == "Names::remember")' r.json
+	[ "$(jq '.findings | length' r.json)" -gt 1 ]
+	[ "$(grep -c 'from Names::remember' err)" -eq 1 ]
+	[[ $err == *" stacks; of the largest, "* ]]
+	grep -q '^1\.\.2$' r.tap
+}
+
+@test "by time, a program that frees everything at its end leaks all the same" {
+	command -v cc >/dev/null || skip "there is no compiler"
+	cat >tidy.c <<-'EOF'
+		#include <stdlib.h>
+		#include <unistd.h>
+		struct node { struct node *next; char b[500]; };
+		int main(void)
+		{
+			struct node *head = NULL;
+			for (int i = 0; i < 400; i++) {
+				struct node *n = malloc(sizeof *n);
+				n->next = head;
+				head = n;
+				usleep(5000);
+			}
+			for (int i = 0; head; i++) {
+				struct node *n = head;
+				head = n->next;
+				free(n);
+				usleep(200);
+			}
+			return 0;
+		}
+	EOF
+	cc -g -fno-builtin -o tidy tidy.c
+	try bitnet-leakcheck -o json:r.json -- ./tidy
+	[ "$(jq -r .verdict r.json)" = growth ]
+	[ "$(jq -r '.findings[0].site' r.json)" = main ]
+}
+
+@test "an allocator that maps memory with its lock held is not stopped" {
+	command -v cc >/dev/null || skip "there is no compiler"
+	cat >locked.c <<-'EOF'
+		#include <pthread.h>
+		#include <string.h>
+		#include <sys/mman.h>
+		#include <unistd.h>
+		static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+		void *malloc(size_t n)
+		{
+			pthread_mutex_lock(&lock);
+			char *p = mmap(NULL, n + 16, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			pthread_mutex_unlock(&lock);
+			*(size_t *)p = n;
+			return p + 16;
+		}
+		void free(void *p) { if (p) munmap((char *)p - 16, *(size_t *)((char *)p - 16) + 16); }
+		void *calloc(size_t n, size_t m) { return malloc(n * m); }
+		void *realloc(void *p, size_t n)
+		{
+			void *q = malloc(n);
+			size_t k = p ? *(size_t *)((char *)p - 16) : 0;
+			if (p)
+				memcpy(q, p, k < n ? k : n);
+			free(p);
+			return q;
+		}
+		static void *run(void *p) { free(malloc(100)); return p; }
+		int main(void)
+		{
+			pthread_t t[4];
+			for (int i = 0; i < 50; i++) {
+				for (int k = 0; k < 4; k++)
+					pthread_create(&t[k], NULL, run, NULL);
+				for (int k = 0; k < 4; k++)
+					pthread_join(t[k], NULL);
+			}
+			return 3;
+		}
+	EOF
+	cc -w -fno-builtin -o locked locked.c -lpthread
+	try bitnet-leakcheck -q --exit-status=command -- ./locked
+	[ "$status" -eq 3 ]
+	cc -w -fno-builtin -fPIC -shared -Dmain=unused -o locked.so locked.c
+	LD_PRELOAD=$PWD/locked.so try bitnet-leakcheck -q --exit-status=command -l stack -- ./locked
+	[ "$status" -eq 3 ]
+}
+
 @test "what the ledger cannot see is said: RTLD_DEEPBIND, an own malloc, a static program" {
 	command -v cc >/dev/null || skip "there is no compiler"
 	echo '#include <stdlib.h>

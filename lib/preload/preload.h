@@ -75,6 +75,7 @@ static inline void state_leave(void)
 {
 	self.busy = 0;
 }
+void state_thread_begin(size_t stack); /* bytes of the calling thread's stack */
 void state_thread_end(void);
 int state_foreign(void); /* running in the memory of another process (vfork) */
 void *real_find(const char *name);

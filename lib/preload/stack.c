@@ -12,6 +12,7 @@
  */
 #include "preload.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
 #include <sched.h>
@@ -67,27 +68,16 @@ static void walk_frames(struct walk *w)
 	}
 }
 
-static int add_module(struct dl_phdr_info *info, size_t size, void *arg)
+static void add_module(uint64_t base, uint64_t lo, uint64_t hi, const char *name)
 {
 	struct ledger_process *p = ledger->process;
-	struct ledger_module m = {.base = info->dlpi_addr, .lo = UINT64_MAX};
-	const char *name = info->dlpi_name;
-	(void)size;
-	(void)arg;
+	struct ledger_module m = {.base = base, .lo = lo, .hi = hi};
 
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *h = &info->dlpi_phdr[i];
-		uint64_t lo = info->dlpi_addr + h->p_vaddr;
-		if (h->p_type != PT_LOAD)
-			continue;
-		m.lo = lo < m.lo ? lo : m.lo;
-		m.hi = lo + h->p_memsz > m.hi ? lo + h->p_memsz : m.hi;
-	}
 	for (uint32_t i = 0; i < p->modules; i++)
-		if (ledger->modules[i].lo == m.lo && ledger->modules[i].hi == m.hi)
-			return 0;
+		if (ledger->modules[i].lo == lo && ledger->modules[i].hi == hi)
+			return;
 	if (p->modules == LEDGER_MODULES)
-		return 1;
+		return;
 	if (!name || !*name) {
 		ssize_t n = readlink("/proc/self/exe", m.path, sizeof m.path - 1);
 		m.path[n > 0 ? n : 0] = 0;
@@ -96,8 +86,42 @@ static int add_module(struct dl_phdr_info *info, size_t size, void *arg)
 	}
 	ledger->modules[p->modules] = m;
 	__atomic_store_n(&p->modules, p->modules + 1, __ATOMIC_RELEASE);
+}
+
+#ifdef DLFO_STRUCT_HAS_EH_DBASE /* since glibc 2.35: without a lock */
+static void find_module(uint64_t pc)
+{
+	struct dl_find_object o;
+
+	if (_dl_find_object((void *)(uintptr_t)pc, &o) == 0)
+		add_module(o.dlfo_link_map->l_addr, (uintptr_t)o.dlfo_map_start,
+		           (uintptr_t)o.dlfo_map_end, o.dlfo_link_map->l_name);
+}
+#else
+static int one_module(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	uint64_t lo = UINT64_MAX, hi = 0;
+	(void)size;
+	(void)arg;
+
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *h = &info->dlpi_phdr[i];
+		uint64_t at = info->dlpi_addr + h->p_vaddr;
+		if (h->p_type != PT_LOAD)
+			continue;
+		lo = at < lo ? at : lo;
+		hi = at + h->p_memsz > hi ? at + h->p_memsz : hi;
+	}
+	add_module(info->dlpi_addr, lo, hi, info->dlpi_name);
 	return 0;
 }
+
+static void find_module(uint64_t pc)
+{
+	(void)pc;
+	dl_iterate_phdr(one_module, NULL);
+}
+#endif
 
 static int known(uint64_t pc)
 {
@@ -114,12 +138,9 @@ static void learn_modules(const uint64_t *pc, uint32_t n)
 	static int at_it;
 
 	for (uint32_t i = 0; i < n; i++)
-		if (!known(pc[i])) {
-			if (!__atomic_exchange_n(&at_it, 1, __ATOMIC_ACQUIRE)) {
-				dl_iterate_phdr(add_module, NULL);
-				__atomic_store_n(&at_it, 0, __ATOMIC_RELEASE);
-			}
-			return;
+		if (!known(pc[i]) && !__atomic_exchange_n(&at_it, 1, __ATOMIC_ACQUIRE)) {
+			find_module(pc[i]);
+			__atomic_store_n(&at_it, 0, __ATOMIC_RELEASE);
 		}
 }
 

@@ -10,10 +10,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PATIENCE 256 /* events of a child before it claims a slot: enough for fork and exec */
+#define PATIENCE   256 /* events of a child before it claims a slot: enough for fork and exec */
+#define STACK_MOST ((uintptr_t)1 << 30) /* bytes of a stack without a limit */
+
+extern void *__libc_stack_end; /* of the first thread */
 
 static struct state nothing;
 struct state *ledger = &nothing;
@@ -163,20 +167,34 @@ static int bit_take(uint32_t *set, int n)
 	}
 }
 
+/* Of a stack whose size nobody told us. */
+static uintptr_t stack_limit(void)
+{
+	struct rlimit r;
+
+	return getrlimit(RLIMIT_STACK, &r) == 0 && r.rlim_cur < STACK_MOST ? r.rlim_cur
+	                                                                   : STACK_MOST;
+}
+
+/* Without asking the C library, which would allocate: an allocator may be waiting for us with its
+ * lock held.  A thread whose beginning we saw knows its bounds already. */
 static void stack_bounds(void)
 {
-	pthread_attr_t a;
-	void *lo;
-	size_t n;
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+	/* A thread's own record lies at the upper end of its stack. */
+	const uintptr_t end[] = {(uintptr_t)__libc_stack_end, (uintptr_t)pthread_self()};
 
-	self.lo = self.hi = 0;
-	if (pthread_getattr_np(pthread_self(), &a))
-		return;
-	if (pthread_attr_getstack(&a, &lo, &n) == 0) {
-		self.lo = (uintptr_t)lo;
-		self.hi = (uintptr_t)lo + n;
-	}
-	pthread_attr_destroy(&a);
+	for (int i = 0; i < 2 && !self.hi; i++)
+		if (here < end[i] && end[i] - here < stack_limit()) {
+			self.lo = end[i] - stack_limit();
+			self.hi = end[i];
+		}
+}
+
+void state_thread_begin(size_t stack)
+{
+	self.hi = (uintptr_t)pthread_self();
+	self.lo = self.hi - stack;
 }
 
 /* First event of this thread in this process. */

@@ -16,6 +16,7 @@
 struct start {
 	void *(*run)(void *);
 	void *arg;
+	size_t stack;
 	uint32_t state; /* 0, then 1: recorded, then 2: read */
 };
 
@@ -54,6 +55,7 @@ static void *run(void *arg)
 	void *(*fn)(void *) = s->run;
 	void *fn_arg = s->arg, *r;
 
+	state_thread_begin(s->stack);
 	/* Recorded before it runs, or its end could come before its beginning. */
 	wait_for(&s->state, 1);
 	tell(&s->state, 2);
@@ -87,17 +89,17 @@ EXPORT int pthread_create(pthread_t *restrict id, const pthread_attr_t *restrict
 {
 	int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
 	    REAL(pthread_create);
-	struct start s = {fn, arg, 0};
+	struct start s = {.run = fn, .arg = arg};
 	int detached = 0;
 
 	if (!ledger->ready)
 		return next(id, attr, fn, arg);
 	ledger->threads = 1;
-	size_t stack = stack_of(attr, &detached);
+	s.stack = stack_of(attr, &detached);
 	int r = next(id, attr, run, &s);
 	if (r)
 		return r;
-	record_thread((uintptr_t)*id, stack, detached, HERE);
+	record_thread((uintptr_t)*id, s.stack, detached, HERE);
 	tell(&s.state, 1);
 	wait_for(&s.state, 2);
 	return 0;
