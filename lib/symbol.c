@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "demangle.h"
 #include "mem.h"
 
 #define MODULES 512
+#define NAME    512 /* bytes of a function's name */
 
 /* The debuginfod client would ask the network: only the local finders are given. */
 static char *debug_path;
@@ -77,11 +79,13 @@ static struct module *find(struct symbols *s, const char *path, struct err *e)
 	return m;
 }
 
+/* With its scope where the compiler tells it. */
 static const char *die_name(Dwarf_Die *die)
 {
 	Dwarf_Attribute a;
+	const char *linked = dwarf_formstring(dwarf_attr_integrate(die, DW_AT_linkage_name, &a));
 
-	return dwarf_formstring(dwarf_attr_integrate(die, DW_AT_name, &a));
+	return linked ? linked : dwarf_formstring(dwarf_attr_integrate(die, DW_AT_name, &a));
 }
 
 static int number(Dwarf_Die *die, unsigned what)
@@ -107,13 +111,16 @@ static int add(struct report_finding *f, const char *function, const char *file,
                const char *module, uint64_t offset, struct err *e)
 {
 	struct report_frame *r = report_frame_add(f, e);
+	char name[NAME];
 
 	if (!r)
 		return -1;
 	r->line = line;
 	r->offset = offset;
-	return report_string(&r->function, function, e) || report_string(&r->file, file, e) ||
-	       report_string(&r->module, module, e);
+	if (function)
+		demangle(function, name, sizeof name);
+	return report_string(&r->function, function ? name : NULL, e) ||
+	       report_string(&r->file, file, e) || report_string(&r->module, module, e);
 }
 
 /* Frames of the functions that were put inline at the address; *file and *line become those of the
