@@ -18,7 +18,8 @@ struct judge {
 	const struct watch *w;
 	struct report *r;
 	struct symbols *symbols;
-	double *blocks, *bytes, *births, *deaths, *total; /* WATCH_SAMPLES each */
+	uint32_t n;                                              /* samples that count */
+	double *blocks, *bytes, *births, *deaths, *live, *total; /* WATCH_SAMPLES each */
 	int leaks, growths, unsettled;
 	double live_heap; /* bytes in the ledger at the end */
 };
@@ -60,8 +61,9 @@ static int is_wrapper(const char *function)
 	static const char *const name[] = {"reallocarray", "alloc",  "zalloc",        "strdup",
 	                                   "strndup",      "memdup", "aligned_alloc", "memalign"};
 
-	if (begins(function, "_Znw") || begins(function, "_Zna") || ends(function, "malloc") ||
-	    ends(function, "calloc") || ends(function, "realloc"))
+	if (begins(function, "operator new") || begins(function, "_Znw") ||
+	    begins(function, "_Zna") || ends(function, "malloc") || ends(function, "calloc") ||
+	    ends(function, "realloc"))
 		return 1;
 	for (size_t i = 0; i < sizeof prefix / sizeof *prefix; i++)
 		for (size_t k = 0; k < sizeof name / sizeof *name; k++)
@@ -84,15 +86,28 @@ static int is_pool(const struct report_finding *f, const struct report_frame *a)
 	return 0;
 }
 
+/* Containers and smart pointers are put inline everywhere: they allocate for others too. */
+static int is_template(const struct report_frame *a)
+{
+	return begins(a->function, "std::") || begins(a->function, "__gnu_cxx::") ||
+	       (a->file && strstr(a->file, "/include/c++/"));
+}
+
+/* NULL when no function of the stack has a name. */
 static const struct report_frame *accused(const struct report_finding *f)
 {
+	const struct report_frame *named = NULL;
+
 	for (size_t i = 0; i < f->frames; i++) {
 		const struct report_frame *a = &f->frame[i];
-		if (a->function && !is_runtime(a->module) && !is_wrapper(a->function) &&
-		    !is_pool(f, a))
+		if (!a->function)
+			continue;
+		if (!is_runtime(a->module) && !is_wrapper(a->function) && !is_pool(f, a) &&
+		    !is_template(a))
 			return a;
+		named = named ? named : a;
 	}
-	return NULL;
+	return named;
 }
 
 static const struct ledger_module *module_of(const struct ledger_proc *p, uint64_t pc)
@@ -165,6 +180,31 @@ static int turns_over(struct judge *j, const struct ledger_proc *p, uint32_t n)
 	return more >= 8;
 }
 
+/* How many of the n samples of v show the command at its work.  When steps are spans of time, the
+ * last ones may show how it takes itself down: what falls without a break up to its end. */
+static uint32_t at_work(const struct watch *w, const double *v, uint32_t n)
+{
+	uint32_t most = n / 10 > 3 ? n / 10 : 3, k = 0;
+
+	if (!w->ended || !w->steps_are_time || n < TREND_LEAST + most)
+		return n;
+	while (k < most && v[n - 1 - k] < v[n - 2 - k])
+		k++;
+	return n - k;
+}
+
+/* Into total: the memory that the blocks of a process took, at n samples. */
+static void sum_blocks(struct judge *j, const struct ledger_proc *p, uint32_t n, double *total)
+{
+	for (uint32_t s = 1; s < p->n_sites; s++) {
+		if (p->sites[s].kind != LEDGER_HEAP && p->sites[s].kind != LEDGER_MAP)
+			continue;
+		ledger_expand(p, s, p->first, n, NULL, j->bytes, NULL, NULL);
+		for (uint32_t i = 0; i < n; i++)
+			total[i] += j->bytes[i];
+	}
+}
+
 static double steps_per_sample(const struct watch *w, uint32_t first, uint32_t n)
 {
 	double d = w->step[first + n - 1] - w->step[first];
@@ -179,6 +219,12 @@ static int judge_proc(struct judge *j, const struct ledger_proc *p, struct err *
 
 	if (!j->w->n || n < TREND_LEAST)
 		return 0;
+	memset(j->live, 0, n * sizeof *j->live);
+	sum_blocks(j, p, n, j->live);
+	n = at_work(j->w, j->live, n);
+	for (uint32_t i = 0; i < n; i++)
+		j->total[p->first + i] += j->live[i];
+	j->live_heap += j->live[n - 1];
 	struct site_history h = {.proc = p,
 	                         .n = n,
 	                         .blocks = j->blocks,
@@ -189,16 +235,10 @@ static int judge_proc(struct judge *j, const struct ledger_proc *p, struct err *
 	                         .steps = steps_per_sample(j->w, p->first, n),
 	                         .live_process_turns_over = turns_over(j, p, n)};
 	for (uint32_t s = 1; s < p->n_sites; s++) {
-		uint32_t kind = p->sites[s].kind;
 		h.site = s;
 		ledger_expand(p, s, p->first, n, j->blocks, j->bytes, j->births, j->deaths);
-		if (kind == LEDGER_HEAP || kind == LEDGER_MAP) {
-			j->live_heap += j->bytes[n - 1];
-			for (uint32_t i = 0; i < n; i++)
-				j->total[p->first + i] += j->bytes[i];
-		}
 		/* Growth of a pool's stock is told by its blocks. */
-		if (kind == LEDGER_BACKING)
+		if (p->sites[s].kind == LEDGER_BACKING)
 			continue;
 		struct site_verdict v = judge_site(&h);
 		j->leaks += v.verdict == REPORT_LEAK;
@@ -240,14 +280,15 @@ static int is_information(int s)
 	return s == PROBE_FILE || s == PROBE_CGROUP || s == PROBE_SWAP || s == PROBE_DATA;
 }
 
-static struct trend series_trend(const struct watch *w, int s)
+static struct trend series_trend(const struct judge *j, int s)
 {
 	const struct probe_info *info = probe_info(s);
-	struct trend t = trend_adaptive(w->v[s], w->n, info->floor, info->rate);
+	const double *v = j->w->v[s];
+	struct trend t = trend_adaptive(v, j->n, info->floor, info->rate);
 
-	if (!is_bytes_series(s) && w->n >= 40 && t.verdict != TREND_LEAK &&
-	    trend_generations(w->v[s], w->n) && trend_generations(w->v[s], w->n / 2) &&
-	    w->v[s][w->n - 1] - w->v[s][trend_warm(w->n)] >= info->floor)
+	if (!is_bytes_series(s) && j->n >= 40 && t.verdict != TREND_LEAK &&
+	    trend_generations(v, j->n) && trend_generations(v, j->n / 2) &&
+	    v[j->n - 1] - v[trend_warm(j->n)] >= info->floor)
 		t.verdict = TREND_LEAK;
 	return t;
 }
@@ -299,7 +340,7 @@ static int series_finding(struct judge *j, int s, struct trend t, enum report_ve
 	f->per_step = t.slope / steps;
 	f->lo = t.lo / steps;
 	f->hi = t.hi / steps;
-	f->live = j->w->v[s][j->w->n - 1];
+	f->live = j->w->v[s][j->n - 1];
 	j->leaks += v == REPORT_LEAK;
 	j->growths += v == REPORT_GROWTH;
 	j->unsettled += v == REPORT_UNSETTLED;
@@ -307,9 +348,10 @@ static int series_finding(struct judge *j, int s, struct trend t, enum report_ve
 	       report_string(&f->unit, probe_info(s)->unit, e) || report_string(&f->why, why, e);
 }
 
-static int trim_helped(const struct watch *w)
+static int trim_helped(const struct judge *j)
 {
-	double grown = w->v[PROBE_ANON][w->n - 1] - w->v[PROBE_ANON][trend_warm(w->n)];
+	const struct watch *w = j->w;
+	double grown = w->v[PROBE_ANON][j->n - 1] - w->v[PROBE_ANON][trend_warm(j->n)];
 
 	return w->trim_before - w->trim_after >= 0.5 * fabs(grown);
 }
@@ -317,13 +359,11 @@ static int trim_helped(const struct watch *w)
 /* Resident memory grows while the ledger is flat. */
 static int explain_anon(struct judge *j, struct trend t, struct err *e)
 {
-	const struct watch *w = j->w;
-
-	if (w->v[PROBE_ANON][w->n - 1] < j->live_heap + PAGING_SLACK)
+	if (j->w->v[PROBE_ANON][j->n - 1] < j->live_heap + PAGING_SLACK)
 		return report_note(j->r, e,
 		                   "RssAnon grows while blocks that were given out before are "
 		                   "written to for the first time");
-	if (trim_helped(w))
+	if (trim_helped(j))
 		return series_finding(
 		    j, PROBE_ANON, t, REPORT_RETENTION, CLASS_NONE,
 		    "live blocks are constant, and malloc_trim gives the rest back", e);
@@ -360,7 +400,7 @@ static int judge_series(struct judge *j, int whole, struct err *e)
 	for (int s = 0; s < PROBE_COUNT; s++) {
 		if (!measured(j->w, s))
 			continue;
-		t[s] = series_trend(j->w, s);
+		t[s] = series_trend(j, s);
 		if (add_series(j, s, t[s], e))
 			return -1;
 	}
@@ -394,9 +434,9 @@ static void facts(struct judge *j, int whole)
 	r->trim_after = w->trim_after;
 	if (w->n >= TREND_LEAST) {
 		struct trend anon =
-		    trend_envelope(w->v[PROBE_ANON], w->n, (struct trend_rule){0.2, 24, 0, 0});
+		    trend_envelope(w->v[PROBE_ANON], j->n, (struct trend_rule){0.2, 24, 0, 0});
 		struct trend live =
-		    trend_envelope(j->total, w->n, (struct trend_rule){0.2, 24, 0, 0});
+		    trend_envelope(j->total, j->n, (struct trend_rule){0.2, 24, 0, 0});
 		double steps = steps_per_sample(w, 0, w->n), rate = 0;
 		r->could_see = fmax(anon.hi, probe_info(PROBE_ANON)->floor / (0.8 * w->n)) / steps;
 		if (whole)
@@ -408,7 +448,7 @@ static void facts(struct judge *j, int whole)
 				rate += r->finding[i].per_step;
 		rate *= (double)w->steps / w->seconds;
 		if (rate > 0 && !isnan(w->limit))
-			r->oom_seconds = fmax(0, w->limit - w->v[PROBE_ANON][w->n - 1]) / rate;
+			r->oom_seconds = fmax(0, w->limit - w->v[PROBE_ANON][j->n - 1]) / rate;
 	}
 }
 
@@ -456,6 +496,12 @@ static int ledger_notes(const struct watch *w, struct report *r, struct err *e)
 		    report_note(r, e, "%s brings its own malloc: its heap is not in the ledger",
 		                p->name))
 			return -1;
+		if (begins(p->name, "python") && !getenv("PYTHONMALLOC") &&
+		    report_note(r, e,
+		                "%s takes small objects from arenas of its own: with "
+		                "PYTHONMALLOC=malloc in the environment each is seen",
+		                p->name))
+			return -1;
 		if (p->head && (p->head->flags & LEDGER_DEEPBIND) &&
 		    report_note(
 			r, e,
@@ -491,6 +537,7 @@ static int judge_all(struct judge *j, struct err *e)
 	const struct watch *w = j->w;
 	int whole = ledger_is_whole(w);
 
+	j->n = at_work(w, w->v[PROBE_ANON], w->n);
 	for (size_t i = 0; w->has_ledger && i < w->ledger.n_procs; i++)
 		if (w->ledger.procs[i].head && judge_proc(j, &w->ledger.procs[i], e))
 			return -1;
@@ -498,7 +545,7 @@ static int judge_all(struct judge *j, struct err *e)
 		return -1;
 	if (w->n && (w->n < TREND_LEAST || w->o.source == WATCH_RUNS))
 		for (int s = 0; s < PROBE_COUNT; s++)
-			if (measured(w, s) && add_series(j, s, series_trend(w, s), e))
+			if (measured(w, s) && add_series(j, s, series_trend(j, s), e))
 				return -1;
 	if (ledger_notes(w, j->r, e))
 		return -1;
@@ -517,7 +564,7 @@ static int judge_all(struct judge *j, struct err *e)
 int judge_run(const struct watch *w, struct report *r, struct err *e)
 {
 	struct judge j = {.w = w, .r = r, .symbols = symbols_open()};
-	double *all = mem_calloc(MEM_OTHER, 5 * WATCH_SAMPLES, sizeof *all, e);
+	double *all = mem_calloc(MEM_OTHER, 6 * WATCH_SAMPLES, sizeof *all, e);
 	int failed = -1;
 
 	if (all && j.symbols) {
@@ -525,7 +572,8 @@ int judge_run(const struct watch *w, struct report *r, struct err *e)
 		j.bytes = all + WATCH_SAMPLES;
 		j.births = all + 2 * WATCH_SAMPLES;
 		j.deaths = all + 3 * WATCH_SAMPLES;
-		j.total = all + 4 * WATCH_SAMPLES;
+		j.live = all + 4 * WATCH_SAMPLES;
+		j.total = all + 5 * WATCH_SAMPLES;
 		failed = judge_all(&j, e);
 	} else {
 		err_set(e, ERR_TROUBLE, "no memory for the judgement");

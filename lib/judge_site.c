@@ -40,7 +40,7 @@ static struct growth measure(const struct site_history *h, int is_bytes)
 	g.confirmed = g.steady && n >= CONFIRM && trend_generations(v, n / 2);
 	g.ratchet = trend_ratchet(h->blocks, n);
 	g.confirmed |= g.ratchet && n >= CONFIRM;
-	g.slows = trend_slows(v, n);
+	g.slows = trend_slows(v, n, g.by_size ? trend_unit(v, n) : 1);
 	g.rare = h->live_process_turns_over && trend_rare(h->births, h->deaths, n);
 	g.stairs = is_bytes && h->blocks[n - 1] <= 4 && trend_staircase(h->bytes, n);
 	if (g.stairs)

@@ -176,14 +176,26 @@ int trend_generations(const double *live, size_t n)
 	return second > 0 && 2 * late >= k - 1 - h && second >= 0.5 * first && 2 * rises >= k - 1;
 }
 
-int trend_slows(const double *live, size_t n)
+int trend_slows(const double *live, size_t n, double unit)
 {
 	size_t warm = trend_warm(n);
-	double later = (live[n - 1] - live[warm - 1]) / (double)(n - warm);
+	double later = (live[n - 1] - live[warm - 1]) / unit / (double)(n - warm);
 	double expected = fmax(later, 0) * (double)(warm - 1);
 
 	/* Three deviations of a count that comes at random, and two for what begins only once. */
-	return live[warm - 1] - live[0] > expected + 3 * sqrt(expected) + 2;
+	return (live[warm - 1] - live[0]) / unit > expected + 3 * sqrt(expected) + 2;
+}
+
+double trend_unit(const double *y, size_t n)
+{
+	double sum = 0, rises = 0;
+
+	for (size_t i = 1; i < n; i++)
+		if (y[i] > y[i - 1]) {
+			sum += y[i] - y[i - 1];
+			rises++;
+		}
+	return rises > 0 ? sum / rises : 1;
 }
 
 int trend_ratchet(const double *live, size_t n)
@@ -191,7 +203,7 @@ int trend_ratchet(const double *live, size_t n)
 	double e[TREND_POINTS];
 	size_t width, rises = 0;
 
-	if (n < TREND_LEAST || trend_slows(live, n))
+	if (n < TREND_LEAST || trend_slows(live, n, 1))
 		return 0;
 	size_t k = minima(live, n, trend_warm(n), GENERATIONS, e, &width);
 	for (size_t i = 0; i + 1 < k; i++) {
@@ -207,7 +219,7 @@ int trend_rare(const double *born, const double *died, size_t n)
 {
 	size_t warm = trend_warm(n), mid = warm + (n - warm) / 2, steps = 0;
 
-	if (n < TREND_LEAST || died[n - 1] > died[warm - 1] || trend_slows(born, n))
+	if (n < TREND_LEAST || died[n - 1] > died[warm - 1] || trend_slows(born, n, 1))
 		return 0;
 	for (size_t i = warm; i < n; i++)
 		steps += born[i] > born[i - 1];

@@ -45,8 +45,12 @@ int trend_generations(const double *live, size_t n);
  * of its steps, without slowing down.  1 or 0. */
 int trend_ratchet(const double *live, size_t n);
 
-/* Whether what grew in the warm-up grew far faster than later: 1 or 0. */
-int trend_slows(const double *live, size_t n);
+/* Whether what grew in the warm-up grew far faster than later: 1 or 0.  unit: what it grows by at
+ * once, 1 for counts; chance is measured in it. */
+int trend_slows(const double *live, size_t n, double unit);
+
+/* The mean of the steps in which y rises; 1 when it never does. */
+double trend_unit(const double *y, size_t n);
 
 /* Rare births: at least 8 in 5 distinct steps after the warm-up, not slowing down, none ended.
  * born, died: totals after each step.  1 or 0. */

@@ -140,6 +140,25 @@ static void rare_births_count_when_none_ends(void)
 	CHECK_INT(trend_rare(born, died, 100), 0);
 }
 
+static void chance_is_measured_in_what_comes_at_once(void)
+{
+	double sum = 0;
+
+	/* Some 64 KiB buffers each sample, as many in the warm-up as later but for one. */
+	for (int i = 0; i < 100; i++) {
+		sum += 65536 * (i % 3 + (i == 5));
+		y[i] = sum;
+	}
+	CHECK_INT(trend_slows(y, 100, trend_unit(y, 100)), 0);
+	CHECK_INT(trend_slows(y, 100, 1), 1);
+	for (int i = 0; i < 100; i++)
+		y[i] = 65536 * (i < 20 ? i : 20 + i / 20);
+	CHECK_INT(trend_slows(y, 100, trend_unit(y, 100)), 1);
+	for (int i = 0; i < 100; i++)
+		y[i] = 5;
+	CHECK(trend_unit(y, 100) == 1);
+}
+
 static void doubling_for_ever_is_a_staircase(void)
 {
 	double room = 1;
@@ -167,6 +186,7 @@ int main(void)
 	RUN(sixteen_bytes_are_seen_after_20_steps);
 	RUN(generations_forgive_no_fall);
 	RUN(rare_births_count_when_none_ends);
+	RUN(chance_is_measured_in_what_comes_at_once);
 	RUN(doubling_for_ever_is_a_staircase);
 	return unit_end();
 }
