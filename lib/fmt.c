@@ -8,6 +8,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "utf8.h"
+
 static const char *size_in(char out[FMT_SIZE], uint64_t bytes, double step, const char *const *unit)
 {
 	double v = (double)bytes;
@@ -116,4 +118,26 @@ void fmt_bar(FILE *out, double value, double max, int width)
 		used++;
 	}
 	fprintf(out, "%*s", width - used, "");
+}
+
+void fmt_xml(const char *s, FILE *out)
+{
+	static const char *const name[128] = {
+	    ['<'] = "&lt;", ['>'] = "&gt;", ['&'] = "&amp;", ['"'] = "&quot;"};
+	size_t left = s ? strlen(s) : 0;
+
+	while (left) {
+		uint32_t c = 0;
+		size_t n = utf8_decode(s, left, &c);
+		int said = n && (c >= ' ' || c == '\n' || c == '\t') && c != 0xfffe && c != 0xffff;
+		if (!said)
+			fputc('?', out);
+		else if (c < 128 && name[c])
+			fputs(name[c], out);
+		else
+			fwrite(s, 1, n, out);
+		n = n ? n : 1;
+		s += n;
+		left -= n;
+	}
 }

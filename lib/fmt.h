@@ -29,6 +29,9 @@ int fmt_columns(FILE *stream);
  */
 int fmt_colour(FILE *stream);
 
+/* Writes s as text of XML, in an element or between quotes; '?' for what XML cannot say. */
+void fmt_xml(const char *s, FILE *out);
+
 /* Writes a bar of value/max over width columns, in eighths of a column where the
  * locale is UTF-8 and in '#' elsewhere, padded with spaces to width. */
 void fmt_bar(FILE *out, double value, double max, int width);

@@ -185,6 +185,39 @@ int report_status(const struct report *r)
 	}
 }
 
+static int same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && !strcmp(a, b));
+}
+
+static int alike(const struct report_finding *a, const struct report_finding *b)
+{
+	return a->site && a->verdict == b->verdict && a->suppressed == b->suppressed &&
+	       same_text(a->site, b->site) && same_text(a->kind, b->kind) &&
+	       same_text(a->process, b->process);
+}
+
+struct report_group report_group(const struct report *r, size_t first)
+{
+	const struct report_finding *f = r->finding;
+	struct report_group g = {.stacks = 1, .processes = 1, .per_step = f[first].per_step};
+
+	for (size_t i = 0; i < first; i++)
+		if (alike(&f[i], &f[first]))
+			return (struct report_group){0};
+	for (size_t i = first + 1; i < r->n_findings; i++) {
+		size_t k = first;
+		if (!alike(&f[i], &f[first]))
+			continue;
+		while (k < i && !(f[k].pid == f[i].pid && alike(&f[k], &f[i])))
+			k++;
+		g.stacks++;
+		g.processes += k == i;
+		g.per_step += f[i].per_step;
+	}
+	return g;
+}
+
 static int weight(enum report_verdict v)
 {
 	static const int w[REPORT_VERDICTS] = {[REPORT_LEAK] = 5,

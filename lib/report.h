@@ -116,6 +116,13 @@ struct report_finding *report_finding_add(struct report *r, struct err *e);
 struct report_series *report_series_add(struct report *r, struct err *e);
 struct report_frame *report_frame_add(struct report_finding *f, struct err *e);
 
+/* Findings that accuse the same function of the same: what is printed is one of them for all. */
+struct report_group {
+	size_t stacks, processes; /* 0: an earlier finding stands for this one too */
+	double per_step;          /* of all of them */
+};
+struct report_group report_group(const struct report *r, size_t first);
+
 /* Moves the findings and notes of one into all, behind a finding that tells one's verdict, and
  * makes the verdict of all the worse of both.  one keeps its series. */
 int report_absorb(struct report *all, struct report *one, const char *name, struct err *e);

@@ -3,16 +3,22 @@
 #include <math.h>
 #include <string.h>
 
+#include "fmt.h"
+
 static int is_bad(enum report_verdict v)
 {
 	return v == REPORT_LEAK || v == REPORT_GROWTH || v == REPORT_REGRESSION ||
 	       v == REPORT_GUARD;
 }
 
-/* One test for the whole, and one for each finding. */
+/* One test for the whole, and one for each group of findings. */
 static size_t tests(const struct report *r)
 {
-	return 1 + r->n_findings;
+	size_t n = 1;
+
+	for (size_t i = 0; i < r->n_findings; i++)
+		n += report_group(r, i).stacks > 0;
+	return n;
 }
 
 static int fails(const struct report_finding *f)
@@ -59,7 +65,7 @@ static void yaml(const char *key, const char *s, FILE *out)
 	fputs("\"\n", out);
 }
 
-static void tap_finding(const struct report_finding *f, size_t n, FILE *out)
+static void tap_finding(const struct report_finding *f, struct report_group g, size_t n, FILE *out)
 {
 	fprintf(out, "%s %zu - ", fails(f) ? "not ok" : "ok", n);
 	title(f, out, tap_text);
@@ -68,9 +74,10 @@ static void tap_finding(const struct report_finding *f, size_t n, FILE *out)
 	yaml("class", report_class_name(f->class), out);
 	yaml("why", f->why, out);
 	fputs("  per_step: ", out);
-	number(f->per_step, out);
+	number(g.per_step, out);
 	fputs("\n", out);
 	yaml("unit", f->unit, out);
+	fprintf(out, "  stacks: %zu\n", g.stacks);
 	fputs("  frames:\n", out);
 	for (size_t i = 0; i < f->frames; i++) {
 		const struct report_frame *a = &f->frame[i];
@@ -85,60 +92,45 @@ static void tap_finding(const struct report_finding *f, size_t n, FILE *out)
 
 int report_tap(const struct report *r, FILE *out, struct err *e)
 {
+	size_t n = 1;
+
 	fprintf(out, "TAP version 14\n1..%zu\n", tests(r));
-	fprintf(out, "%s 1 - ", is_bad(r->verdict) ? "not ok" : "ok");
+	/* What is still to be done is "not ok", and does not count as a failure. */
+	fprintf(out, "%s 1 - ",
+	        is_bad(r->verdict) || r->verdict == REPORT_UNSETTLED ? "not ok" : "ok");
 	tap_text(r->command, out);
 	fprintf(out, ": %s after %.0f steps%s\n", report_verdict_name(r->verdict), r->steps,
 	        r->verdict == REPORT_UNSETTLED ? " # TODO more steps are needed" : "");
-	for (size_t i = 0; i < r->n_findings; i++)
-		tap_finding(&r->finding[i], i + 2, out);
+	for (size_t i = 0; i < r->n_findings; i++) {
+		struct report_group g = report_group(r, i);
+		if (g.stacks)
+			tap_finding(&r->finding[i], g, ++n, out);
+	}
 	return ferror(out) ? err_sys(e, "cannot write TAP") : 0;
 }
 
-static void xml(const char *s, FILE *out)
-{
-	for (; s && *s; s++) {
-		switch (*s) {
-		case '<':
-			fputs("&lt;", out);
-			break;
-		case '>':
-			fputs("&gt;", out);
-			break;
-		case '&':
-			fputs("&amp;", out);
-			break;
-		case '"':
-			fputs("&quot;", out);
-			break;
-		default:
-			/* XML has no way to write the others at all. */
-			fputc((unsigned char)*s < ' ' && *s != '\n' && *s != '\t' ? '?' : *s, out);
-		}
-	}
-}
-
-static void junit_finding(const struct report *r, const struct report_finding *f, FILE *out)
+static void junit_finding(const struct report *r, const struct report_finding *f,
+                          struct report_group g, FILE *out)
 {
 	fputs("    <testcase classname=\"", out);
-	xml(r->command, out);
+	fmt_xml(r->command, out);
 	fputs("\" name=\"", out);
-	title(f, out, xml);
+	title(f, out, fmt_xml);
 	fputs("\" time=\"0\">\n", out);
 	if (f->suppressed)
 		fputs("      <skipped message=\"suppressed\"/>\n", out);
 	else if (is_bad(f->verdict)) {
 		fprintf(out, "      <failure type=\"%s\" message=\"%.6g ",
-		        report_class_name(f->class), f->per_step);
-		xml(f->unit, out);
+		        report_class_name(f->class), g.per_step);
+		fmt_xml(f->unit, out);
 		fputs(" per step\">", out);
-		xml(f->why, out);
+		fmt_xml(f->why, out);
 		for (size_t i = 0; i < f->frames; i++) {
 			fputs("\n", out);
-			xml(f->frame[i].function ? f->frame[i].function : "?", out);
+			fmt_xml(f->frame[i].function ? f->frame[i].function : "?", out);
 			if (f->frame[i].file) {
 				fputs(" ", out);
-				xml(f->frame[i].file, out);
+				fmt_xml(f->frame[i].file, out);
 				fprintf(out, ":%d", f->frame[i].line);
 			}
 		}
@@ -152,6 +144,8 @@ int report_junit(const struct report *r, FILE *out, struct err *e)
 	size_t failures = (size_t)is_bad(r->verdict), skipped = r->verdict == REPORT_UNSETTLED;
 
 	for (size_t i = 0; i < r->n_findings; i++) {
+		if (!report_group(r, i).stacks)
+			continue;
 		failures += (size_t)fails(&r->finding[i]);
 		skipped += (size_t)r->finding[i].suppressed;
 	}
@@ -160,7 +154,7 @@ int report_junit(const struct report *r, FILE *out, struct err *e)
 	        "name=\"bitnet-leakcheck\" tests=\"%zu\" failures=\"%zu\" errors=\"0\" "
 	        "skipped=\"%zu\" time=\"%.3f\">\n    <testcase classname=\"",
 	        tests(r), failures, skipped, r->seconds);
-	xml(r->command, out);
+	fmt_xml(r->command, out);
 	fprintf(out, "\" name=\"verdict\" time=\"%.3f\">\n", r->seconds);
 	if (is_bad(r->verdict))
 		fprintf(out, "      <failure type=\"%s\" message=\"%s after %.0f steps\"/>\n",
@@ -168,8 +162,11 @@ int report_junit(const struct report *r, FILE *out, struct err *e)
 	else if (r->verdict == REPORT_UNSETTLED)
 		fputs("      <skipped message=\"unsettled: more steps are needed\"/>\n", out);
 	fputs("    </testcase>\n", out);
-	for (size_t i = 0; i < r->n_findings; i++)
-		junit_finding(r, &r->finding[i], out);
+	for (size_t i = 0; i < r->n_findings; i++) {
+		struct report_group g = report_group(r, i);
+		if (g.stacks)
+			junit_finding(r, &r->finding[i], g, out);
+	}
 	fputs("  </testsuite>\n</testsuites>\n", out);
 	return ferror(out) ? err_sys(e, "cannot write JUnit") : 0;
 }

@@ -122,17 +122,24 @@ static void frame(const struct report_frame *f, struct plot_style style, FILE *o
 		say(out, style, 12, "        %s+0x%llx", base, (unsigned long long)f->offset);
 }
 
-static void finding(const struct report_finding *f, struct plot_style style, int quiet, FILE *out)
+/* f stands for the group g. */
+static void finding(const struct report_finding *f, struct report_group g, struct plot_style style,
+                    int quiet, FILE *out)
 {
-	char a[96], b[96], c[96];
+	char a[96], b[96], c[96], processes[40] = "";
 
 	say(out, style, 4, "  %s: %s %s/step%s%s%s%s", report_verdict_name(f->verdict), f->kind,
-	    amount(a, f->per_step, f->unit), f->site ? " from " : "", f->site ? f->site : "",
+	    amount(a, g.per_step, f->unit), f->site ? " from " : "", f->site ? f->site : "",
 	    f->class ? ", " : "", f->class ? report_class_name(f->class) : "");
 	if (quiet)
 		return;
 	if (f->class)
 		say(out, style, 6, "      %s", report_class_text(f->class));
+	if (g.processes > 1)
+		snprintf(processes, sizeof processes, " in %zu processes", g.processes);
+	if (g.stacks > 1)
+		say(out, style, 6, "      by %zu stacks%s; of the largest, %s/step:", g.stacks,
+		    processes, amount(a, f->per_step, f->unit));
 	say(out, style, 6, "      between %s and %s/step; now %s", amount(a, f->lo, f->unit),
 	    amount(b, f->hi, f->unit), amount(c, f->live, f->unit));
 	if (!isnan(f->live_blocks))
@@ -188,8 +195,11 @@ int report_human(const struct report *r, struct plot_style style, int quiet, FIL
                  struct err *e)
 {
 	headline(r, style, out);
-	for (size_t i = 0; i < r->n_findings; i++)
-		finding(&r->finding[i], style, quiet, out);
+	for (size_t i = 0; i < r->n_findings; i++) {
+		struct report_group g = report_group(r, i);
+		if (g.stacks)
+			finding(&r->finding[i], g, style, quiet, out);
+	}
 	if (!quiet) {
 		if (r->n_series)
 			plot_text(r, &r->series[0], ROWS, style, out);

@@ -105,20 +105,7 @@ void plot_text(const struct report *r, const struct report_series *s, int rows,
 #define WIDTH  800.0
 #define HEIGHT 160.0
 #define LEFT   90.0
-
-static void escape(const char *s, FILE *out)
-{
-	for (; s && *s; s++) {
-		if (*s == '<')
-			fputs("&lt;", out);
-		else if (*s == '&')
-			fputs("&amp;", out);
-		else if (*s == '"')
-			fputs("&quot;", out);
-		else if ((unsigned char)*s >= ' ')
-			fputc(*s, out);
-	}
-}
+#define LINE   18.0
 
 static void svg_series(const struct report *r, const struct report_series *s, double top, FILE *out)
 {
@@ -133,9 +120,9 @@ static void svg_series(const struct report *r, const struct report_series *s, do
 	if (!(hi > lo))
 		hi = lo + 1;
 	fprintf(out, "<text x=\"%g\" y=\"%g\" font-weight=\"bold\">", LEFT, top + 14);
-	escape(s->name, out);
+	fmt_xml(s->name, out);
 	fprintf(out, ": ");
-	escape(s->verdict, out);
+	fmt_xml(s->verdict, out);
 	fprintf(out,
 	        "</text>\n<rect x=\"%g\" y=\"%g\" width=\"%g\" height=\"%g\" fill=\"none\" "
 	        "stroke=\"#999\"/>\n",
@@ -158,10 +145,31 @@ static void svg_series(const struct report *r, const struct report_series *s, do
 	fprintf(out, "\"/>\n");
 }
 
+static void svg_steps(const struct report *r, double y, FILE *out)
+{
+	if (!r->samples || !r->n_series)
+		return;
+	fprintf(out,
+	        "<text x=\"%g\" y=\"%g\">step %.0f</text>\n"
+	        "<text x=\"%g\" y=\"%g\" text-anchor=\"end\">%.0f</text>\n",
+	        LEFT, y, r->step[0], WIDTH - 10, y, r->step[r->samples - 1]);
+}
+
+static void svg_finding(const struct report_finding *f, struct report_group g, double y, FILE *out)
+{
+	fprintf(out, "<text x=\"10\" y=\"%g\">%s ", y, report_verdict_name(f->verdict));
+	fmt_xml(f->site ? f->site : f->kind, out);
+	if (isfinite(g.per_step))
+		fprintf(out, ": %.4g %s per step", g.per_step, f->unit);
+	fprintf(out, "</text>\n");
+}
+
 int plot_svg(const struct report *r, FILE *out, struct err *e)
 {
-	double height = 30 + HEIGHT * (double)r->n_series + 18 * (double)r->n_findings;
-	double y = 30 + HEIGHT * (double)r->n_series;
+	double y = 30 + HEIGHT * (double)r->n_series, height = y + 26;
+
+	for (size_t i = 0; i < r->n_findings; i++)
+		height += report_group(r, i).stacks ? LINE : 0;
 
 	fprintf(out,
 	        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %g %g\" "
@@ -169,16 +177,16 @@ int plot_svg(const struct report *r, FILE *out, struct err *e)
 	        "<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n<text x=\"10\" y=\"20\" "
 	        "font-size=\"15\">",
 	        WIDTH, height);
-	escape(r->command, out);
+	fmt_xml(r->command, out);
 	fprintf(out, ": %s after %.0f steps</text>\n", report_verdict_name(r->verdict), r->steps);
 	for (size_t i = 0; i < r->n_series; i++)
 		svg_series(r, &r->series[i], 30 + HEIGHT * (double)i, out);
+	svg_steps(r, y, out);
+	y += 8;
 	for (size_t i = 0; i < r->n_findings; i++) {
-		fprintf(out, "<text x=\"10\" y=\"%g\">%s ", y + 18 * (double)i,
-		        report_verdict_name(r->finding[i].verdict));
-		escape(r->finding[i].site ? r->finding[i].site : r->finding[i].kind, out);
-		fprintf(out, ": %.4g %s per step</text>\n", r->finding[i].per_step,
-		        r->finding[i].unit);
+		struct report_group g = report_group(r, i);
+		if (g.stacks)
+			svg_finding(&r->finding[i], g, y += LINE, out);
 	}
 	fprintf(out, "</svg>\n");
 	return ferror(out) ? err_sys(e, "cannot write the picture") : 0;

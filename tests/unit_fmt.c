@@ -79,6 +79,19 @@ static void columns_come_from_the_environment(void)
 	unsetenv("COLUMNS");
 }
 
+static void xml_is_escaped_and_well_formed(void)
+{
+	char *text = NULL;
+	size_t n;
+	FILE *f = open_memstream(&text, &n);
+
+	fmt_xml("a<b> & \"c\"\x01 \xff\xc3\xa9\n", f);
+	fmt_xml(NULL, f);
+	fclose(f);
+	CHECK_STR(text, "a&lt;b&gt; &amp; &quot;c&quot;? ?\xc3\xa9\n");
+	free(text);
+}
+
 int main(void)
 {
 	RUN(sizes_are_read);
@@ -86,5 +99,6 @@ int main(void)
 	RUN(sizes_are_written_with_three_digits);
 	RUN(a_bar_is_as_wide_as_asked);
 	RUN(columns_come_from_the_environment);
+	RUN(xml_is_escaped_and_well_formed);
 	return unit_end();
 }

@@ -270,8 +270,39 @@ static void the_worst_verdict_stands_for_all(void)
 	report_free(&all);
 }
 
+static void findings_of_one_function_are_a_group(void)
+{
+	static const struct {
+		const char *site;
+		int pid;
+	} of[] = {{"grow", 1}, {"other", 1}, {"grow", 1}, {"grow", 2}, {NULL, 1}, {NULL, 1}};
+	struct report r;
+
+	report_init(&r);
+	for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+		struct report_finding *f = report_finding_add(&r, NULL);
+		f->verdict = REPORT_LEAK;
+		f->pid = of[i].pid;
+		f->per_step = (double)(10 - i);
+		report_string(&f->kind, "heap", NULL);
+		report_string(&f->site, of[i].site, NULL);
+	}
+	struct report_group g = report_group(&r, 0);
+	CHECK_INT(g.stacks, 3);
+	CHECK_INT(g.processes, 2);
+	CHECK_INT(g.per_step, 10 + 8 + 7);
+	CHECK_INT(report_group(&r, 1).stacks, 1);
+	CHECK_INT(report_group(&r, 2).stacks, 0);
+	CHECK_INT(report_group(&r, 5).stacks, 1); /* without a function there is nothing alike */
+	r.finding[2].suppressed = 1;
+	CHECK_INT(report_group(&r, 0).stacks, 2);
+	CHECK_INT(report_group(&r, 2).stacks, 1);
+	report_free(&r);
+}
+
 int main(void)
 {
+	RUN(findings_of_one_function_are_a_group);
 	const char *tmp = getenv("TMPDIR");
 
 	snprintf(dir, sizeof dir, "%.40s/unit-report-XXXXXX", tmp ? tmp : "/tmp");
