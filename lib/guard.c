@@ -47,11 +47,10 @@ static void run_hook(struct guard *g, pid_t pid)
 	if (g->hook)
 		return;
 	char text[32];
-	sigset_t none;
 	snprintf(text, sizeof text, "%d", (int)pid);
 	setenv("PID", text, 1);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (g->o.signals)
+		spawn_signals_restore(g->o.signals);
 	dup2(STDERR_FILENO, STDOUT_FILENO);
 	execl("/bin/sh", "sh", "-c", g->o.hook, (char *)NULL);
 	_exit(127);

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "report.h"
+#include "spawn.h"
 
 enum guard_end { GUARD_WARN = 0, GUARD_USR1, GUARD_TERM, GUARD_KILL };
 
@@ -19,6 +20,7 @@ struct guard_options {
 	enum guard_end end; /* how far it goes */
 	const char *hook;   /* run by sh with PID set, in place of SIGUSR1; NULL: none */
 	double grace;       /* seconds between one measure and the next */
+	const struct spawn_signals *signals; /* as they shall be in the hook */
 };
 
 struct guard {

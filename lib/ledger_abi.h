@@ -30,7 +30,7 @@
 	"BITNET_LEAKCHECK_FD"              /* descriptor for lines "step", "mark NAME", "error"    \
 	                                    */
 #define LEDGER_MAGIC   0x31726567646c7462u /* "btldger1" */
-#define LEDGER_VERSION 1u
+#define LEDGER_VERSION 2u
 
 /* What a site's blocks are.  Totals are kept by kind: a pool's blocks lie inside its maps. */
 enum ledger_kind {
@@ -114,6 +114,7 @@ struct ledger_control { /* written by the tool, but for the lines marked (p) */
 	uint32_t level;         /* enum ledger_level */
 	uint64_t period;        /* bytes between samples at LEDGER_SAMPLED */
 	uint64_t slot_bytes;    /* distance between slots */
+	uint64_t step_pipe;     /* where LEDGER_STEP_FD leads: the pipe's inode */
 	uint32_t block_log2;    /* entries of a block table */
 	uint32_t step;          /* number of the step that runs now */
 	uint32_t step_fd;       /* the descriptor of LEDGER_STEP_FD */

@@ -19,6 +19,22 @@
 #define NOT_FOUND 127
 #define CANNOT    126
 
+void spawn_signals_hold(struct spawn_signals *before, const sigset_t *set)
+{
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
+
+	sigprocmask(SIG_BLOCK, set, &before->blocked);
+	sigaction(SIGPIPE, &ignore, &before->pipe);
+	sigaction(SIGXFSZ, &ignore, &before->size);
+}
+
+void spawn_signals_restore(const struct spawn_signals *before)
+{
+	sigaction(SIGPIPE, &before->pipe, NULL);
+	sigaction(SIGXFSZ, &before->size, NULL);
+	sigprocmask(SIG_SETMASK, &before->blocked, NULL);
+}
+
 char *spawn_find(const char *command, struct err *e)
 {
 	const char *path = getenv("PATH");
@@ -151,9 +167,8 @@ static _Noreturn void child(const struct spawn_options *o, const int theirs[2], 
 		if (theirs[i] >= 0)
 			dup2(theirs[i], STDOUT_FILENO + i);
 	set_environment(o, pipe, step);
-	signal(SIGPIPE, SIG_DFL);
-	if (o->mask)
-		sigprocmask(SIG_SETMASK, o->mask, NULL);
+	if (o->signals)
+		spawn_signals_restore(o->signals);
 	execvp(o->argv[0], o->argv);
 	int failed = errno;
 	ssize_t n = write(tell, &failed, sizeof failed);
@@ -170,6 +185,7 @@ static void close_all(int *fd, int n)
 int spawn_start(struct spawn *s, struct spawn_options o, struct err *e)
 {
 	int tell[2] = {-1, -1}, steps[2] = {-1, -1}, theirs[2] = {-1, -1}, failed = 0;
+	struct stat st;
 
 	*s = (struct spawn){.pid = -1, .step = -1, .out = {-1, -1}};
 	if (pipe2(tell, O_CLOEXEC))
@@ -184,6 +200,7 @@ int spawn_start(struct spawn *s, struct spawn_options o, struct err *e)
 		goto fail;
 	tell[1] = move_up(tell[1]);
 	s->step = steps[0];
+	s->step_pipe = fstat(steps[0], &st) == 0 ? st.st_ino : 0;
 	s->step_number = steps[1] < 0 || step_number() < 0 ? steps[1] : step_number();
 	s->pid = fork();
 	if (s->pid < 0) {

@@ -10,22 +10,34 @@
 
 #include "err.h"
 
+/* What signals did to us before we changed it. */
+struct spawn_signals {
+	sigset_t blocked;
+	struct sigaction pipe, size; /* SIGPIPE, SIGXFSZ */
+};
+
+/* Blocks those of the set, and ignores the two that a failing write sends; *before has what a
+ * command shall find.  spawn_signals_restore: in the child. */
+void spawn_signals_hold(struct spawn_signals *before, const sigset_t *set);
+void spawn_signals_restore(const struct spawn_signals *before);
+
 struct spawn_options {
 	char *const *argv;
-	const char *preload;  /* path of the library; NULL: none */
-	const char *ledger;   /* value of $BITNET_LEDGER; NULL: none */
-	int steps;            /* make the step descriptor */
-	int look;             /* standard output and error pass through us */
-	int null_input;       /* standard input is /dev/null */
-	int to_stderr;        /* standard output goes to our standard error */
-	const sigset_t *mask; /* signals to be blocked in the command, as they were for us */
+	const char *preload;                 /* path of the library; NULL: none */
+	const char *ledger;                  /* value of $BITNET_LEDGER; NULL: none */
+	int steps;                           /* make the step descriptor */
+	int look;                            /* standard output and error pass through us */
+	int null_input;                      /* standard input is /dev/null */
+	int to_stderr;                       /* standard output goes to our standard error */
+	const struct spawn_signals *signals; /* as they shall be in the command; NULL: as now */
 };
 
 struct spawn {
 	pid_t pid;
 	int step;        /* read end of the step pipe; -1: none */
 	int step_number; /* the descriptor's number in the command */
-	int out[2];      /* what the command writes to 1 and 2; -1: not looked at, or at its end */
+	ino_t step_pipe;
+	int out[2]; /* what the command writes to 1 and 2; -1: not looked at, or at its end */
 };
 
 /* Starts it.  Status 127 in e->status: there is no such command; 126: it may not run. */

@@ -33,7 +33,7 @@ struct watch_private {
 	struct spawn s;
 	struct probe *probe;
 	int signals, pidfd;
-	sigset_t mask;
+	struct spawn_signals before;
 	pid_t pid, client;
 	pcre2_code *regex;
 	pcre2_match_data *match;
@@ -226,7 +226,7 @@ static int start_client(struct watch *w, struct err *e)
 	char *const argv[] = {"/bin/sh", "-c", (char *)(uintptr_t)w->o.client, NULL};
 	struct spawn c;
 	struct spawn_options o = {
-	    .argv = argv, .to_stderr = 1, .null_input = 1, .mask = &w->x->mask};
+	    .argv = argv, .to_stderr = 1, .null_input = 1, .signals = &w->x->before};
 
 	if (spawn_start(&c, o, e))
 		return -1;
@@ -407,7 +407,7 @@ static int start(struct watch *w, struct err *e)
 	                          .steps = 1,
 	                          .look = w->o.source == WATCH_REGEX,
 	                          .null_input = w->o.source == WATCH_RUNS && w->steps > 0,
-	                          .mask = &x->mask};
+	                          .signals = &x->before};
 
 	if (spawn_start(&x->s, o, e))
 		return -1;
@@ -415,6 +415,7 @@ static int start(struct watch *w, struct err *e)
 	w->ended = 0;
 	if (w->has_ledger && w->o.source == WATCH_AUTO) {
 		w->ledger.control->step_fd = (uint32_t)x->s.step_number;
+		w->ledger.control->step_pipe = x->s.step_pipe;
 		w->ledger.control->wait = 1;
 	}
 	return 0;
@@ -465,6 +466,7 @@ static int runs(struct watch *w, struct err *e)
 static int open_all(struct watch *w, struct err *e)
 {
 	struct watch_private *x = w->x;
+	struct err why = {0};
 	sigset_t set;
 
 	sigemptyset(&set);
@@ -472,20 +474,23 @@ static int open_all(struct watch *w, struct err *e)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
-	sigprocmask(SIG_BLOCK, &set, &x->mask);
-	signal(SIGPIPE, SIG_IGN);
+	spawn_signals_hold(&x->before, &set);
 	x->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	x->probe = probe_open(!w->o.no_device);
 	if (x->signals < 0 || !x->probe)
 		return err_sys(e, "cannot watch");
 	w->limit = probe_limit(getpid());
 	w->guard.o = w->o.guard;
+	w->guard.o.signals = &x->before;
 	if (compile(w, e))
 		return -1;
 	if (!w->o.argv || !w->o.preload)
 		return 0;
-	if (ledger_open(&w->ledger, w->o.ledger, e))
-		return -1;
+	/* Too little memory, or a limit on the size of files: the command runs all the same. */
+	if (ledger_open(&w->ledger, w->o.ledger, &why)) {
+		w->o.preload = NULL;
+		return report_note(w->report, e, "no ledger: %s", why.text);
+	}
 	w->has_ledger = 1;
 	w->ledger.control->line_buffered = w->o.source == WATCH_REGEX;
 	return 0;

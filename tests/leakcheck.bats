@@ -186,6 +186,30 @@ try() {
 	[[ $err == *history_add* ]]
 }
 
+@test "what signals do to the command is as it was, and so are its limits" {
+	for ignore in '' 'PIPE XFSZ'; do
+		try sh -c "trap '' $ignore HUP; exec bitnet-leakcheck -q -- grep SigIgn /proc/self/status"
+		[ -n "$out" ]
+		[ "$out" = "$(sh -c "trap '' $ignore HUP; exec grep SigIgn /proc/self/status")" ]
+	done
+	# No file may be larger than 5 KiB: there is no ledger then, in the tool or in the command.
+	try sh -c "ulimit -f 10; exec bitnet-leakcheck -q --exit-status=command -- '$leaks/01_list' -n 60 -p 0"
+	[ "$status" -eq 0 ]
+	try bitnet-leakcheck -q --exit-status=command -- sh -c 'ulimit -f 10; true; exec "$0" -n 60 -p 0' "$leaks/01_list"
+	[ "$status" -eq 0 ]
+	[[ $err == *history_add* ]]
+}
+
+@test "a descriptor that gets the number of the steps' is an ordinary one" {
+	command -v perl >/dev/null || skip "no perl"
+	echo 'open my $f, ">&=", $ENV{BITNET_LEAKCHECK_FD}; syswrite $f, "step\n" for 1 .. 3;' >three.pl
+	try bitnet-leakcheck -q -o json:r.json -- bash -c \
+		'eval "exec $BITNET_LEAKCHECK_FD>file"; exec perl three.pl'
+	[ "$(wc -l <file)" -eq 3 ]
+	[ "$(jq .steps r.json)" -lt 3 ]
+	jq -e '.seconds < 0.9' r.json # no wait for a sample
+}
+
 @test "a full ledger says how much it dropped" {
 	try bitnet-leakcheck -o json:r.json --ledger-blocks 4096 -- "$leaks/04_gradient_dictionary" -n 400 -p 0
 	[ "$(jq .dropped r.json)" -gt 0 ]

@@ -26,14 +26,12 @@ __thread struct thread self __attribute__((tls_model("initial-exec")));
 
 static char shared_path[64];
 
-/* Empties a slot that an earlier image of this process, or nobody, left behind. */
-static void slot_clear(int fd, unsigned slot)
+/* Empties the slot, mapped at p, that an earlier image of this process left behind.  Nothing is
+ * written through fd: the process may have a limit on the size of files. */
+static void slot_clear(int fd, off_t at, struct ledger_process *p)
 {
-	off_t at = (off_t)(LEDGER_CONTROL_BYTES + slot * control->slot_bytes);
-	int32_t pid = (int32_t)getpid();
-
 	fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, (off_t)control->slot_bytes);
-	pwrite(fd, &pid, sizeof pid, at + (off_t)offsetof(struct ledger_process, pid));
+	__atomic_store_n(&p->pid, (int32_t)getpid(), __ATOMIC_RELEASE);
 }
 
 /* The pid field of a slot, mapped by itself: a whole slot is mapped only when it is ours. */
@@ -48,7 +46,7 @@ static int slot_claim(int fd, unsigned slot)
 	uint32_t generation = p->generation + 1;
 	int mine = p->pid == pid;
 	if (mine)
-		slot_clear(fd, slot);
+		slot_clear(fd, at, p);
 	else
 		mine = __atomic_compare_exchange_n(&p->pid, &none, pid, 0, __ATOMIC_ACQ_REL,
 		                                   __ATOMIC_RELAXED);

@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -102,9 +103,21 @@ static void written(uint32_t target)
 	errno = saved;
 }
 
-static int is_step(int fd)
+/* The number may have been given to another file since. */
+static RARELY int is_step_pipe(int fd)
 {
-	return control && control->step_fd && fd == (int)control->step_fd && !self.busy;
+	int saved = errno;
+	struct stat st;
+	int same = fstat(fd, &st) == 0 && st.st_ino == control->step_pipe;
+
+	errno = saved;
+	return same;
+}
+
+static inline int is_step(int fd)
+{
+	return control && control->step_fd && fd == (int)control->step_fd && !self.busy &&
+	       is_step_pipe(fd);
 }
 
 EXPORT ssize_t write(int fd, const void *buf, size_t n)
@@ -143,7 +156,7 @@ EXPORT int dprintf(int fd, const char *format, ...)
 
 static void say(const char *line)
 {
-	if (control && control->step_fd)
+	if (control && is_step((int)control->step_fd))
 		write((int)control->step_fd, line, strlen(line));
 }
 
