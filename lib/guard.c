@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "fmt.h"
+#include "probe.h"
 
 #define WARN_AT 0.9
 
@@ -65,7 +66,9 @@ static const char *measure(struct guard *g, pid_t pid)
 			run_hook(g, pid);
 			return "ran the hook";
 		}
-		if (g->o.end == GUARD_USR1) {
+		/* To who does not know it, it would be the end. */
+		if (g->o.end == GUARD_USR1 ||
+		    (g->o.end > GUARD_USR1 && probe_catches(pid, SIGUSR1))) {
 			kill(pid, SIGUSR1);
 			return "sent USR1";
 		}
@@ -120,9 +123,9 @@ int guard_look(struct guard *g, pid_t pid, double memory, double device, int ste
 	if (!g->warned && (what || (g->o.memory > 0 && memory > WARN_AT * g->o.memory) ||
 	                   (g->o.device > 0 && device > WARN_AT * g->o.device))) {
 		g->warned = 1;
-		snprintf(
-		    text, sizeof text, "warning: %s holds %s",
-		    what ? what : "90 % of a limit:", fmt_size(size, (uint64_t)fmax(memory, 0)));
+		snprintf(text, sizeof text, "warning: %s; memory is %s",
+		         what ? what : "90 % of a limit is reached",
+		         fmt_size(size, (uint64_t)fmax(memory, 0)));
 		if (report_act(r, seconds, steps, text, e))
 			return -1;
 	}

@@ -7,6 +7,7 @@
 
 #include "judge_site.h"
 #include "mem.h"
+#include "spawn.h"
 #include "symbol.h"
 #include "trend.h"
 
@@ -477,14 +478,24 @@ static void ledger_facts(const struct watch *w, struct report *r)
 	}
 }
 
+/* Why no process has joined the ledger. */
+static int no_ledger(const struct watch *w, struct report *r, struct err *e)
+{
+	char *path = w->o.argv ? spawn_find(w->o.argv[0], NULL) : NULL;
+	int is_static = path && probe_is_static(path) > 0;
+
+	mem_free(path);
+	return report_note(r, e, "no ledger: the command %s",
+	                   is_static ? "is static"
+	                             : "changes user at its start, or did not load the library");
+}
+
 static int ledger_notes(const struct watch *w, struct report *r, struct err *e)
 {
 	if (!w->has_ledger)
 		return 0;
 	ledger_facts(w, r);
-	if (!w->ledger.n_procs && report_note(r, e,
-	                                      "no ledger: the command is static, changes user at "
-	                                      "its start, or did not load the library"))
+	if (!w->ledger.n_procs && no_ledger(w, r, e))
 		return -1;
 	if (w->ledger.control->no_slot &&
 	    report_note(r, e, "%u processes could not join the ledger (no place, or another user)",
@@ -548,6 +559,9 @@ static int judge_all(struct judge *j, struct err *e)
 			if (measured(w, s) && add_series(j, s, series_trend(j, s), e))
 				return -1;
 	if (ledger_notes(w, j->r, e))
+		return -1;
+	if (w->o.guard.device > 0 && !measured(w, PROBE_DEVICE) &&
+	    report_note(j->r, e, "device memory could not be measured: its limit was not guarded"))
 		return -1;
 	if (j->r->n_findings)
 		qsort(j->r->finding, j->r->n_findings, sizeof *j->r->finding, by_weight);

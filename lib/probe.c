@@ -251,11 +251,13 @@ int probe_may(pid_t pid)
 	return slurp(path, text, sizeof text) >= 0;
 }
 
-double probe_peak(pid_t pid)
+int probe_catches(pid_t pid, int signal)
 {
 	char text[4096];
+	char *set =
+	    slurp_pid(pid, "status", text, sizeof text) > 0 ? strstr(text, "\nSigCgt:") : NULL;
 
-	return slurp_pid(pid, "status", text, sizeof text) > 0 ? field(text, "VmHWM") * KIB : NAN;
+	return set && (strtoull(set + strlen("\nSigCgt:"), NULL, 16) >> (signal - 1) & 1);
 }
 
 double probe_limit(pid_t pid)

@@ -48,8 +48,8 @@ size_t probe_take(struct probe *p, pid_t pid, struct probe_pids more, double out
 /* Whether /proc lets us read pid at all. */
 int probe_may(pid_t pid);
 
-/* Peak of VmHWM of pid in bytes; NaN when it has ended. */
-double probe_peak(pid_t pid);
+/* Whether pid has a handler for the signal. */
+int probe_catches(pid_t pid, int signal);
 
 /* The least limit on memory that applies to pid: its control groups and the machine, bytes. */
 double probe_limit(pid_t pid);

@@ -353,6 +353,8 @@ try() {
 	cc -static -o static nothing.c || skip "no static C library"
 	try bitnet-leakcheck -- ./static
 	[[ $err == *"no ledger: the command is static"* ]]
+	try bitnet-leakcheck -p $$ -T 0.1
+	[[ $err != *"no ledger"* ]]
 }
 
 @test "a terminal of 20 columns is kept to" {
@@ -407,6 +409,20 @@ try() {
 	[ "$(jq .signal r.json)" -eq 15 ]
 	[[ $err == *"hook "* ]]
 	[ "$(jq -r '[.actions[].what[:4]] | join(" ")' r.json)" = "warn ran  sent" ]
+}
+
+@test "without a hook the guard sends USR1 to a command that catches it, before TERM" {
+	try bitnet-leakcheck -q -M 1M --grace 0.1 -o json:r.json -- bash -c \
+		'trap "echo saved" USR1; trap "exit 5" TERM; a=$(head -c 4000000 /dev/zero | tr "\0" x); while :; do sleep 0.05; done'
+	[ "$(jq -r '[.actions[].what[:9]] | join("; ")' r.json)" = "warning: ; sent USR1; sent TERM" ]
+	[ "$(jq .status r.json)" -eq 5 ]
+	[[ $out == saved* ]]
+}
+
+@test "a limit on device memory that cannot be measured is not passed over in silence" {
+	[ -z "$(ldconfig -p 2>/dev/null | grep libnvidia-ml.so.1)" ] || skip "there is NVML"
+	try bitnet-leakcheck -M device:1G -- true
+	[[ $err == *"device memory could not be measured"* ]]
 }
 
 @test "the guard kills what ignores TERM" {
