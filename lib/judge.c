@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "judge_name.h"
 #include "judge_site.h"
 #include "mem.h"
 #include "spawn.h"
@@ -24,119 +24,6 @@ struct judge {
 	int leaks, growths, unsettled;
 	double live_heap; /* bytes in the ledger at the end */
 };
-
-/* ---- names ---- */
-
-static int begins(const char *s, const char *with)
-{
-	return !strncmp(s, with, strlen(with));
-}
-
-/* Modules whose frames are never the site: they allocate for others. */
-static int is_runtime(const char *module)
-{
-	static const char *const name[] = {"libc.so",  "libc-2",     "libstdc++",
-	                                   "ld-linux", "libpthread", "libbitnet-ledger",
-	                                   "libcuda",  "libc++"};
-	const char *slash = module ? strrchr(module, '/') : NULL;
-	const char *base = slash ? slash + 1 : module;
-
-	for (size_t i = 0; base && i < sizeof name / sizeof *name; i++)
-		if (begins(base, name[i]))
-			return 1;
-	return 0;
-}
-
-static int ends(const char *s, const char *with)
-{
-	size_t n = strlen(s), k = strlen(with);
-
-	return n >= k && !strcasecmp(s + n - k, with);
-}
-
-/* Functions that are an allocator's by their name: anything that ends like malloc, and the others
- * of the family with a usual prefix. */
-static int is_wrapper(const char *function)
-{
-	static const char *const prefix[] = {"", "x", "mem_", "g_", "safe_", "my_", "s_", "e"};
-	static const char *const name[] = {"reallocarray", "alloc",  "zalloc",        "strdup",
-	                                   "strndup",      "memdup", "aligned_alloc", "memalign"};
-
-	if (begins(function, "operator new") || begins(function, "_Znw") ||
-	    begins(function, "_Zna") || ends(function, "malloc") || ends(function, "calloc") ||
-	    ends(function, "realloc"))
-		return 1;
-	for (size_t i = 0; i < sizeof prefix / sizeof *prefix; i++)
-		for (size_t k = 0; k < sizeof name / sizeof *name; k++)
-			if (begins(function, prefix[i]) &&
-			    !strcmp(function + strlen(prefix[i]), name[k]))
-				return 1;
-	return 0;
-}
-
-/* Blocks of pools are announced by the pool's own code; the toolkit's lies in these files. */
-static int is_pool(const struct report_finding *f, const struct report_frame *a)
-{
-	static const char *const name[] = {"announce.c", "pool.c", "mem.c", "arena.c"};
-	const char *slash = a->file ? strrchr(a->file, '/') : NULL;
-	const char *base = slash ? slash + 1 : a->file;
-
-	for (size_t i = 0; base && i < sizeof name / sizeof *name; i++)
-		if (!strcmp(base, name[i]))
-			return !strcmp(f->kind, ledger_kind_name(LEDGER_POOL));
-	return 0;
-}
-
-/* Containers and smart pointers are put inline everywhere: they allocate for others too. */
-static int is_template(const struct report_frame *a)
-{
-	return begins(a->function, "std::") || begins(a->function, "__gnu_cxx::") ||
-	       (a->file && strstr(a->file, "/include/c++/"));
-}
-
-/* NULL when no function of the stack has a name. */
-static const struct report_frame *accused(const struct report_finding *f)
-{
-	const struct report_frame *named = NULL;
-
-	for (size_t i = 0; i < f->frames; i++) {
-		const struct report_frame *a = &f->frame[i];
-		if (!a->function)
-			continue;
-		if (!is_runtime(a->module) && !is_wrapper(a->function) && !is_pool(f, a) &&
-		    !is_template(a))
-			return a;
-		named = named ? named : a;
-	}
-	return named;
-}
-
-static const struct ledger_module *module_of(const struct ledger_proc *p, uint64_t pc)
-{
-	for (uint32_t i = p->n_modules; i-- > 0;)
-		if (pc >= p->modules[i].lo && pc < p->modules[i].hi)
-			return &p->modules[i];
-	return NULL;
-}
-
-static int name_frames(struct judge *j, const struct ledger_proc *p, uint32_t site,
-                       struct report_finding *f, struct err *e)
-{
-	const struct ledger_site *s = &p->sites[site];
-
-	for (uint32_t i = 0; i < s->n && i < LEDGER_FRAMES; i++) {
-		/* The instruction of the call lies before the one that it returns to. */
-		uint64_t pc = s->pc[i] - 1;
-		const struct ledger_module *m = module_of(p, pc);
-		if (m ? symbols_frames(j->symbols, m->path, pc - m->base, f, e)
-		      : symbols_frames(j->symbols, "", pc, f, e))
-			return -1;
-	}
-	const struct report_frame *a = accused(f);
-	char text[32];
-	snprintf(text, sizeof text, "0x%llx", (unsigned long long)(s->n ? s->pc[0] : 0));
-	return report_string(&f->site, a ? a->function : text, e);
-}
 
 /* ---- sites ---- */
 
@@ -166,7 +53,7 @@ static int add_finding(struct judge *j, const struct ledger_proc *p, uint32_t si
 	return report_string(&f->kind, ledger_kind_name(s->kind), e) ||
 	       report_string(&f->unit, ledger_kind_is_bytes(s->kind) ? "bytes" : "pieces", e) ||
 	       report_string(&f->process, p->name, e) || report_string(&f->why, v->why, e) ||
-	       name_frames(j, p, site, f, e);
+	       judge_name(j->symbols, p, site, f, e);
 }
 
 /* Whether the process frees blocks at all once it has warmed up. */
@@ -507,7 +394,7 @@ static int ledger_notes(const struct watch *w, struct report *r, struct err *e)
 		    report_note(r, e, "%s brings its own malloc: its heap is not in the ledger",
 		                p->name))
 			return -1;
-		if (begins(p->name, "python") && !getenv("PYTHONMALLOC") &&
+		if (!strncmp(p->name, "python", 6) && !getenv("PYTHONMALLOC") &&
 		    report_note(r, e,
 		                "%s takes small objects from arenas of its own: with "
 		                "PYTHONMALLOC=malloc in the environment each is seen",
