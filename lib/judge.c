@@ -15,12 +15,17 @@
 	(8.0 * 1024 * 1024) /* bytes of a process that no ledger sees: code, stacks                \
 	                     */
 
+#define RESTS       5     /* sites told of that hold something at exit, ... */
+#define REST_BLOCKS 8     /* ... which is worth a word from so many blocks on, */
+#define REST_BYTES  65536 /* or bytes */
+
 struct judge {
 	const struct watch *w;
 	struct report *r;
 	struct symbols *symbols;
 	uint32_t n;                                              /* samples that count */
 	double *blocks, *bytes, *births, *deaths, *live, *total; /* WATCH_SAMPLES each */
+	uint8_t told[LEDGER_SITES]; /* sites of the process at hand that have a finding */
 	int leaks, growths, unsettled;
 	double live_heap; /* bytes in the ledger at the end */
 };
@@ -132,7 +137,66 @@ static int judge_proc(struct judge *j, const struct ledger_proc *p, struct err *
 		j->leaks += v.verdict == REPORT_LEAK;
 		j->growths += v.verdict == REPORT_GROWTH;
 		j->unsettled += v.verdict == REPORT_UNSETTLED;
-		if (v.verdict != REPORT_CLEAN && add_finding(j, p, s, &v, n, e))
+		j->told[s] = v.verdict != REPORT_CLEAN;
+		if (j->told[s] && add_finding(j, p, s, &v, n, e))
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- what was left ---- */
+
+struct rest {
+	uint32_t site;
+	double blocks, bytes;
+};
+
+/* The sites of p that held most when it ended, largest first; how many. */
+static size_t rests(const struct judge *j, const struct ledger_proc *p, struct rest out[RESTS])
+{
+	size_t n = 0;
+
+	for (uint32_t s = 1; s < p->n_sites; s++) {
+		struct rest r = {.site = s};
+		if (j->told[s] ||
+		    (p->sites[s].kind != LEDGER_HEAP && p->sites[s].kind != LEDGER_POOL))
+			continue;
+		ledger_expand(p, s, j->w->n, 1, &r.blocks, &r.bytes, NULL, NULL);
+		if (r.blocks < REST_BLOCKS && r.bytes < REST_BYTES)
+			continue;
+		size_t at = n < RESTS ? n++ : RESTS;
+		for (; at > 0 && out[at - 1].bytes < r.bytes; at--)
+			if (at < RESTS)
+				out[at] = out[at - 1];
+		if (at < RESTS)
+			out[at] = r;
+	}
+	return n;
+}
+
+/* Notes what the command itself had not freed when it came to its end by exit. */
+static int note_rests(struct judge *j, const struct ledger_proc *p, struct err *e)
+{
+	struct rest r[RESTS];
+
+	if (p->pid != j->w->pid ||
+	    (p->head->flags & (LEDGER_ENDED | LEDGER_FORKED)) != LEDGER_ENDED)
+		return 0;
+	size_t n = rests(j, p, r);
+	for (size_t i = 0; i < n; i++) {
+		struct report_finding *f = report_finding_add(j->r, e);
+		if (!f)
+			return -1;
+		f->verdict = REPORT_NOTE;
+		f->class = CLASS_EXIT;
+		f->pid = p->pid;
+		f->live = r[i].bytes;
+		f->live_blocks = r[i].blocks;
+		if (report_string(&f->kind, ledger_kind_name(p->sites[r[i].site].kind), e) ||
+		    report_string(&f->unit, "bytes", e) ||
+		    report_string(&f->why, report_class_text(CLASS_EXIT), e) ||
+		    report_string(&f->process, p->name, e) ||
+		    judge_name(j->symbols, p, r[i].site, f, e))
 			return -1;
 	}
 	return 0;
@@ -342,27 +406,15 @@ static void facts(struct judge *j, int whole)
 
 static void ledger_facts(const struct watch *w, struct report *r)
 {
-	r->events = r->dropped = r->dropped_bytes = r->dropped_sites = r->foreign = 0;
-	for (size_t i = 0; i < w->ledger.n_procs; i++) {
-		const struct ledger_proc *p = &w->ledger.procs[i];
-		if (!p->head)
-			continue;
-		double stop = (double)p->head->reach_stop_ns / 1e6;
-		if (p->head->reach_begun && !(stop <= r->stop_ms))
-			r->stop_ms = stop;
-		r->dropped_sites += (double)p->head->dropped_sites;
-		for (uint32_t s = 0; s < p->n_sites && p->tracks; s++) {
-			const struct ledger_track *t = &p->tracks[s];
-			if (!t->n)
-				continue;
-			r->events += (double)(t->v[t->n - 1].births + t->v[t->n - 1].deaths);
-			if (s == 0) {
-				r->dropped = (double)t->v[t->n - 1].births;
-				r->dropped_bytes = (double)t->v[t->n - 1].bytes_in;
-				r->foreign = (double)t->v[t->n - 1].deaths;
-			}
-		}
-	}
+	struct ledger_totals t = ledger_totals(&w->ledger);
+
+	r->events = (double)t.events;
+	r->dropped = (double)t.dropped;
+	r->dropped_bytes = (double)t.dropped_bytes;
+	r->dropped_sites = (double)t.dropped_sites;
+	r->foreign = (double)t.foreign;
+	if (t.stop_ns)
+		r->stop_ms = (double)t.stop_ns / 1e6;
 }
 
 /* Why no process has joined the ledger. */
@@ -436,9 +488,12 @@ static int judge_all(struct judge *j, struct err *e)
 	int whole = ledger_is_whole(w);
 
 	j->n = at_work(w, w->v[PROBE_ANON], w->n);
-	for (size_t i = 0; w->has_ledger && i < w->ledger.n_procs; i++)
-		if (w->ledger.procs[i].head && judge_proc(j, &w->ledger.procs[i], e))
+	for (size_t i = 0; w->has_ledger && i < w->ledger.n_procs; i++) {
+		const struct ledger_proc *p = &w->ledger.procs[i];
+		memset(j->told, 0, sizeof j->told);
+		if (p->head && (judge_proc(j, p, e) || note_rests(j, p, e)))
 			return -1;
+	}
 	if (w->n >= TREND_LEAST && w->o.source != WATCH_RUNS && judge_series(j, whole, e))
 		return -1;
 	if (w->n && (w->n < TREND_LEAST || w->o.source == WATCH_RUNS))

@@ -9,14 +9,20 @@ static int begins(const char *s, const char *with)
 	return !strncmp(s, with, strlen(with));
 }
 
+static const char *base_name(const char *path)
+{
+	const char *slash = path ? strrchr(path, '/') : NULL;
+
+	return slash ? slash + 1 : path;
+}
+
 /* Modules whose frames are never the site: they allocate for others. */
 static int is_runtime(const char *module)
 {
 	static const char *const name[] = {"libc.so",  "libc-2",     "libstdc++",
 	                                   "ld-linux", "libpthread", "libbitnet-ledger",
 	                                   "libcuda",  "libc++"};
-	const char *slash = module ? strrchr(module, '/') : NULL;
-	const char *base = slash ? slash + 1 : module;
+	const char *base = base_name(module);
 
 	for (size_t i = 0; base && i < sizeof name / sizeof *name; i++)
 		if (begins(base, name[i]))
@@ -55,8 +61,7 @@ static int is_wrapper(const char *function)
 static int is_pool(const struct report_finding *f, const struct report_frame *a)
 {
 	static const char *const name[] = {"announce.c", "pool.c", "mem.c", "arena.c"};
-	const char *slash = a->file ? strrchr(a->file, '/') : NULL;
-	const char *base = slash ? slash + 1 : a->file;
+	const char *base = base_name(a->file);
 
 	for (size_t i = 0; base && i < sizeof name / sizeof *name; i++)
 		if (!strcmp(base, name[i]))
@@ -71,21 +76,18 @@ static int is_template(const struct report_frame *a)
 	       (a->file && strstr(a->file, "/include/c++/"));
 }
 
-/* NULL when no function of the stack has a name. */
+/* NULL when there is no stack. */
 static const struct report_frame *accused(const struct report_finding *f)
 {
-	const struct report_frame *named = NULL;
-
 	for (size_t i = 0; i < f->frames; i++) {
 		const struct report_frame *a = &f->frame[i];
-		if (!a->function)
+		if (is_runtime(a->module))
 			continue;
-		if (!is_runtime(a->module) && !is_wrapper(a->function) && !is_pool(f, a) &&
-		    !is_template(a))
+		/* Stripped: its address in the file tells it from others. */
+		if (!a->function || (!is_wrapper(a->function) && !is_pool(f, a) && !is_template(a)))
 			return a;
-		named = named ? named : a;
 	}
-	return named;
+	return f->frames ? &f->frame[0] : NULL;
 }
 
 static const struct ledger_module *module_of(const struct ledger_proc *p, uint64_t pc)
@@ -110,7 +112,11 @@ int judge_name(struct symbols *symbols, const struct ledger_proc *p, uint32_t si
 			return -1;
 	}
 	const struct report_frame *a = accused(f);
-	char text[32];
-	snprintf(text, sizeof text, "0x%llx", (unsigned long long)(s->n ? s->pc[0] : 0));
-	return report_string(&f->site, a ? a->function : text, e);
+	char text[300];
+	if (a && a->function)
+		return report_string(&f->site, a->function, e);
+	snprintf(text, sizeof text, "%.255s+0x%llx",
+	         a && a->module && *a->module ? base_name(a->module) : "?",
+	         (unsigned long long)(a ? a->offset : 0));
+	return report_string(&f->site, text, e);
 }

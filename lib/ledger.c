@@ -10,6 +10,9 @@
 
 #include "mem.h"
 
+#define KEPT  64 /* processes from which on brief ones are forgotten */
+#define BRIEF 20 /* samples */
+
 const char *ledger_kind_name(enum ledger_kind kind)
 {
 	static const char *const name[LEDGER_KINDS] = {
@@ -73,12 +76,15 @@ static void *map_slot(const struct ledger_shared *l, unsigned slot, size_t bytes
 	return p == MAP_FAILED ? NULL : p;
 }
 
-static struct ledger_proc *find(struct ledger_shared *l, unsigned slot, uint32_t generation)
+/* Whether the process in a slot is known.  A slot that was emptied counts its claims anew. */
+static int is_known(const struct ledger_shared *l, unsigned slot, const struct ledger_process *head)
 {
-	for (size_t i = l->n_procs; i-- > 0;)
-		if (l->procs[i].slot == slot && l->procs[i].generation == generation)
-			return &l->procs[i];
-	return NULL;
+	for (size_t i = l->n_procs; i-- > 0;) {
+		const struct ledger_proc *p = &l->procs[i];
+		if (p->slot == slot && p->live)
+			return p->pid == head->pid && p->generation == head->generation;
+	}
+	return 0;
 }
 
 static struct ledger_proc *add(struct ledger_shared *l, unsigned slot, uint32_t at, struct err *e)
@@ -237,13 +243,73 @@ static int find_new(struct ledger_shared *l, unsigned slot, uint32_t at, struct 
 
 	if (n != (ssize_t)sizeof head || !head.pid || !head.sites)
 		return 0;
-	if (find(l, slot, head.generation))
+	if (is_known(l, slot, &head))
 		return 0;
 	/* The same process after exec began anew in its slot. */
 	for (size_t i = 0; i < l->n_procs; i++)
 		if (l->procs[i].live && l->procs[i].slot == slot)
 			detach(l, &l->procs[i]);
 	return add(l, slot, at, e) ? 0 : -1;
+}
+
+static void count(struct ledger_totals *t, const struct ledger_proc *p)
+{
+	if (!p->head)
+		return;
+	if (p->head->reach_begun && p->head->reach_stop_ns > t->stop_ns)
+		t->stop_ns = p->head->reach_stop_ns;
+	t->dropped_sites += p->head->dropped_sites;
+	for (uint32_t s = 0; s < p->n_sites && s < p->cap_tracks; s++) {
+		const struct ledger_track *track = &p->tracks[s];
+		if (!track->n)
+			continue;
+		const struct ledger_sample *last = &track->v[track->n - 1];
+		t->events += last->births + last->deaths;
+		if (s == 0) {
+			t->dropped += last->births;
+			t->dropped_bytes += last->bytes_in;
+			t->foreign += last->deaths;
+		}
+	}
+}
+
+struct ledger_totals ledger_totals(const struct ledger_shared *l)
+{
+	struct ledger_totals t = l->gone;
+
+	for (size_t i = 0; i < l->n_procs; i++)
+		count(&t, &l->procs[i]);
+	return t;
+}
+
+static void proc_free(const struct ledger_shared *l, struct ledger_proc *p)
+{
+	for (uint32_t s = 0; s < p->cap_tracks; s++)
+		mem_free(p->tracks[s].v);
+	mem_free(p->tracks);
+	if (p->map) {
+		munmap(p->map, l->control->slot_bytes);
+	} else {
+		mem_free(p->head);
+		mem_free(p->sites);
+		mem_free(p->modules);
+	}
+}
+
+static void forget_brief(struct ledger_shared *l)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < l->n_procs; i++) {
+		struct ledger_proc *p = &l->procs[i];
+		if (p->live || p->pid == l->command || p->last - p->first >= BRIEF) {
+			l->procs[n++] = *p;
+			continue;
+		}
+		count(&l->gone, p);
+		proc_free(l, p);
+	}
+	l->n_procs = n;
 }
 
 int ledger_take(struct ledger_shared *l, uint32_t at, struct err *e)
@@ -272,6 +338,8 @@ int ledger_take(struct ledger_shared *l, uint32_t at, struct err *e)
 			recycle(l, slot);
 		}
 	}
+	if (l->n_procs > KEPT)
+		forget_brief(l);
 	return 0;
 }
 
@@ -346,19 +414,8 @@ int ledger_asked_done(const struct ledger_proc *p)
 
 void ledger_close(struct ledger_shared *l)
 {
-	for (size_t i = 0; i < l->n_procs; i++) {
-		struct ledger_proc *p = &l->procs[i];
-		for (uint32_t s = 0; s < p->cap_tracks; s++)
-			mem_free(p->tracks[s].v);
-		mem_free(p->tracks);
-		if (p->map) {
-			munmap(p->map, l->control->slot_bytes);
-		} else {
-			mem_free(p->head);
-			mem_free(p->sites);
-			mem_free(p->modules);
-		}
-	}
+	for (size_t i = 0; i < l->n_procs; i++)
+		proc_free(l, &l->procs[i]);
 	mem_free(l->procs);
 	if (l->control) {
 		munmap(l->control, LEDGER_CONTROL_BYTES);

@@ -45,6 +45,14 @@ struct ledger_proc {
 	void *map;
 };
 
+/* Sums over processes. */
+struct ledger_totals {
+	uint64_t events;                                /* births and deaths */
+	uint64_t dropped, dropped_bytes, dropped_sites; /* what found no room */
+	uint64_t foreign;                               /* deaths of blocks that were never seen */
+	uint64_t stop_ns; /* the longest stop for a snapshot; 0: there was none */
+};
+
 struct ledger_shared {
 	int fd;
 	struct ledger_control *control;
@@ -52,6 +60,8 @@ struct ledger_shared {
 	char path[64];   /* value of $BITNET_LEDGER */
 	struct ledger_proc *procs;
 	size_t n_procs, cap_procs;
+	int32_t command;           /* never forgotten; set by who starts it */
+	struct ledger_totals gone; /* of processes that were forgotten */
 };
 
 /* Makes the file; sparse, but the first slot's tables are there already, so that the command does
@@ -60,8 +70,12 @@ int ledger_open(struct ledger_shared *l, struct ledger_options o, struct err *e)
 void ledger_close(struct ledger_shared *l);
 
 /* Takes sample number at: finds new processes, reads the counters of all sites, lets go of
- * processes that have ended.  Errors: no memory. */
+ * processes that have ended.  Of a command that starts one process after another, those too brief
+ * to be judged are forgotten but for their totals.  Errors: no memory. */
 int ledger_take(struct ledger_shared *l, uint32_t at, struct err *e);
+
+/* Of all processes that ever joined. */
+struct ledger_totals ledger_totals(const struct ledger_shared *l);
 
 /* Forgets every other sample: sample 2 i becomes i. */
 void ledger_thin(struct ledger_shared *l);

@@ -23,7 +23,8 @@ const char *report_class_name(enum report_class c)
 	                                                 "replaced-not-freed",
 	                                                 "error",
 	                                                 "fragmentation",
-	                                                 "device"};
+	                                                 "device",
+	                                                 "not-freed-at-exit"};
 
 	return name[c];
 }
@@ -39,6 +40,7 @@ const char *report_class_text(enum report_class c)
 	    "blocks stay when a step fails: a cleanup is missing on the error path",
 	    "live blocks are constant while resident memory grows",
 	    "only device memory or device objects grow",
+	    "what did not grow was still there when the command ended",
 	};
 
 	return text[c];
@@ -129,6 +131,9 @@ int report_note(struct report *r, struct err *e, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
+	for (size_t i = 0; i < r->n_notes; i++)
+		if (!strcmp(r->note[i], text))
+			return 0;
 	char **slot = one_more((void **)&r->note, &r->n_notes, sizeof *r->note, e);
 	return slot ? report_string(slot, text, e) : -1;
 }

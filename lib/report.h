@@ -33,6 +33,7 @@ enum report_class {
 	CLASS_ERROR,    /* missing cleanup on the error path */
 	CLASS_FRAGMENT, /* fragmentation */
 	CLASS_DEVICE,   /* device memory and objects only */
+	CLASS_EXIT,     /* did not grow, and was not freed at exit: a note */
 	REPORT_CLASSES
 };
 const char *report_class_name(enum report_class c);
@@ -107,6 +108,7 @@ void report_free(struct report *r);
 
 /* Copies of strings; NULL stays NULL.  Errors: no memory. */
 int report_string(char **to, const char *s, struct err *e);
+/* A note that is there already is not repeated. */
 int report_note(struct report *r, struct err *e, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 int report_act(struct report *r, double seconds, double step, const char *what, struct err *e);

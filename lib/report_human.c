@@ -19,22 +19,29 @@ struct plot_style report_style(FILE *out)
 	                           .braille = !strcmp(nl_langinfo(CODESET), "UTF-8")};
 }
 
-/* Words of text broken at the style's width, further lines indented by indent; column: where the
- * first line stands already. */
+/* Words of text broken at the style's width, further lines indented by indent, which a narrow
+ * terminal has no room for; column: where the first line stands already. */
 static void wrap(FILE *out, struct plot_style style, int indent, int column, const char *text)
 {
 	int first = column == 0;
 
+	indent = indent < style.columns / 4 ? indent : style.columns / 4;
 	for (const char *p = text; *p;) {
-		size_t spaces = strspn(p, " "), n = strcspn(p + spaces, " ");
-		if (!first && column + (int)(spaces + n) > style.columns) {
+		int spaces = (int)strspn(p, " "), n = (int)strcspn(p + spaces, " ");
+		if (!first && column + spaces + n > style.columns) {
 			fprintf(out, "\n%*s", indent, "");
 			column = indent;
+			p += spaces;
 			spaces = 0;
-			p += strspn(p, " ");
 		}
-		fprintf(out, "%.*s", (int)(spaces + n), p);
-		column += (int)(spaces + n);
+		if (first && spaces > style.columns / 4) {
+			p += spaces - style.columns / 4;
+			spaces = style.columns / 4;
+		}
+		/* A word longer than the line. */
+		n = n < style.columns - column - spaces ? n : style.columns - column - spaces;
+		fprintf(out, "%.*s", spaces + n, p);
+		column += spaces + n;
 		p += spaces + n;
 		first = 0;
 	}
@@ -128,6 +135,14 @@ static void finding(const struct report_finding *f, struct report_group g, struc
 {
 	char a[96], b[96], c[96], processes[40] = "";
 
+	if (f->class == CLASS_EXIT) {
+		if (!quiet)
+			say(out, style, 4,
+			    "  note: %s %s in %.0f block%s from %s, not freed at exit", f->kind,
+			    amount(a, f->live, f->unit), f->live_blocks,
+			    f->live_blocks == 1 ? "" : "s", f->site);
+		return;
+	}
 	say(out, style, 4, "  %s: %s %s/step%s%s%s%s", report_verdict_name(f->verdict), f->kind,
 	    amount(a, g.per_step, f->unit), f->site ? " from " : "", f->site ? f->site : "",
 	    f->class ? ", " : "", f->class ? report_class_name(f->class) : "");

@@ -411,8 +411,9 @@ static int start(struct watch *w, struct err *e)
 
 	if (spawn_start(&x->s, o, e))
 		return -1;
-	x->pid = x->s.pid;
+	w->pid = x->pid = x->s.pid;
 	w->ended = 0;
+	w->ledger.command = w->pid;
 	if (w->has_ledger && w->o.source == WATCH_AUTO) {
 		w->ledger.control->step_fd = (uint32_t)x->s.step_number;
 		w->ledger.control->step_pipe = x->s.step_pipe;
@@ -425,7 +426,7 @@ static int attach(struct watch *w, struct err *e)
 {
 	struct watch_private *x = w->x;
 
-	x->pid = w->o.pid;
+	w->pid = x->pid = w->o.pid;
 	if (kill(x->pid, 0) && errno == ESRCH)
 		return err_set(e, ERR_TROUBLE, "no process has the number %d", (int)x->pid);
 	if (!probe_may(x->pid))

@@ -54,6 +54,7 @@ struct watch {
 	uint32_t n;
 	uint64_t steps, n_errors, stride;
 	double began, seconds;
+	pid_t pid;         /* of the command */
 	int ended, status; /* as by waitpid, when the command has ended */
 	double peak, limit, trim_before, trim_after;
 	int steps_are_time;
