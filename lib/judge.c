@@ -383,6 +383,16 @@ static void facts(struct judge *j, int whole)
 	r->peak = w->peak;
 	r->limit = w->limit;
 	r->trim_before = w->trim_before;
+	if (!isnan(w->rollup[0].step)) {
+		r->rollup_first = w->rollup[0].step;
+		r->pss_first = w->rollup[0].memory.pss;
+		r->dirty_first = w->rollup[0].memory.dirty;
+	}
+	if (!isnan(w->rollup[1].step)) {
+		r->rollup_last = w->rollup[1].step;
+		r->pss_last = w->rollup[1].memory.pss;
+		r->dirty_last = w->rollup[1].memory.dirty;
+	}
 	r->trim_after = w->trim_after;
 	if (w->n >= TREND_LEAST) {
 		struct trend anon =

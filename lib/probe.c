@@ -212,22 +212,34 @@ static double cgroup_used(struct probe *p, pid_t pid)
 	return p->path[0] ? number_in(p->path, "memory.current") : NAN;
 }
 
+/* Into all: pid, its descendants, and what else belongs to it; how many. */
+static size_t family(pid_t pid, struct probe_pids more, pid_t all[TREE])
+{
+	size_t n = 1, kept = 0;
+
+	all[0] = pid;
+	for (size_t i = 0; i < more.n_also; i++)
+		n = add_pid(all, n, more.also[i]);
+	for (size_t i = 0; i < n; i++)
+		if (!is_among(all[i], more.not, more.n_not))
+			n = add_children(all, n, all[i]);
+	for (size_t i = 0; i < n; i++)
+		if (!is_among(all[i], more.not, more.n_not))
+			all[kept++] = all[i];
+	return kept;
+}
+
 size_t probe_take(struct probe *p, pid_t pid, struct probe_pids more, double out[PROBE_COUNT])
 {
-	pid_t all[TREE] = {pid};
-	size_t pids = 1, read = 0;
+	pid_t all[TREE];
+	size_t pids = family(pid, more, all), read = 0;
 
 	for (int s = 0; s < PROBE_COUNT; s++)
 		out[s] = NAN;
-	for (size_t i = 0; i < more.n_also; i++)
-		pids = add_pid(all, pids, more.also[i]);
 	for (size_t i = 0; i < pids; i++) {
 		double one[PROBE_COUNT];
 		for (int s = 0; s < PROBE_COUNT; s++)
 			one[s] = NAN;
-		if (is_among(all[i], more.not, more.n_not))
-			continue;
-		pids = add_children(all, pids, all[i]);
 		if (!read_one(all[i], one))
 			continue;
 		for (int s = 0; s < PROBE_COUNT; s++)
@@ -240,6 +252,23 @@ size_t probe_take(struct probe *p, pid_t pid, struct probe_pids more, double out
 			out[PROBE_DEVICE] = nvml_used(p->nvml, all, pids);
 	}
 	return read;
+}
+
+struct probe_rollup probe_rollup(pid_t pid, struct probe_pids more)
+{
+	pid_t all[TREE];
+	size_t pids = family(pid, more, all);
+	struct probe_rollup sum = {NAN, NAN};
+	char text[4096];
+
+	for (size_t i = 0; i < pids; i++) {
+		if (slurp_pid(all[i], "smaps_rollup", text, sizeof text) <= 0)
+			continue;
+		double pss = field(text, "Pss") * KIB, dirty = field(text, "Private_Dirty") * KIB;
+		sum.pss = isnan(sum.pss) ? pss : sum.pss + pss;
+		sum.dirty = isnan(sum.dirty) ? dirty : sum.dirty + dirty;
+	}
+	return sum;
 }
 
 int probe_may(pid_t pid)

@@ -45,6 +45,13 @@ struct probe_pids {
  * when pid has ended. */
 size_t probe_take(struct probe *p, pid_t pid, struct probe_pids more, double out[PROBE_COUNT]);
 
+/* What the kernel must walk all pages for, up to 10 ms for each GiB: memory with what is shared
+ * divided among its holders, and what no other process has.  The same processes; NaN: not told. */
+struct probe_rollup {
+	double pss, dirty; /* bytes */
+};
+struct probe_rollup probe_rollup(pid_t pid, struct probe_pids more);
+
 /* Whether /proc lets us read pid at all. */
 int probe_may(pid_t pid);
 

@@ -50,11 +50,12 @@ void report_init(struct report *r)
 {
 	memset(r, 0, sizeof *r);
 	double *const numbers[] = {
-	    &r->seconds,          &r->steps,        &r->errors,  &r->status,
-	    &r->signal,           &r->could_see,    &r->limit,   &r->oom_seconds,
-	    &r->trim_before,      &r->trim_after,   &r->peak,    &r->stop_ms,
-	    &r->events,           &r->dropped,      &r->foreign, &r->dropped_bytes,
-	    &r->ledger_could_see, &r->dropped_sites};
+	    &r->seconds,          &r->steps,         &r->errors,       &r->status,
+	    &r->signal,           &r->could_see,     &r->limit,        &r->oom_seconds,
+	    &r->trim_before,      &r->trim_after,    &r->peak,         &r->stop_ms,
+	    &r->events,           &r->dropped,       &r->foreign,      &r->dropped_bytes,
+	    &r->ledger_could_see, &r->dropped_sites, &r->rollup_first, &r->rollup_last,
+	    &r->pss_first,        &r->pss_last,      &r->dirty_first,  &r->dirty_last};
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
 		*numbers[i] = NAN;
 }

@@ -83,12 +83,15 @@ struct report {
 	double status, signal; /* of the command: one of them is NaN */
 	double could_see; /* the smallest growth per step that the run could have seen, bytes */
 	double ledger_could_see;
-	double oom_seconds;             /* to the limit at the present rate */
-	double limit;                   /* bytes of memory that there are */
-	double trim_before, trim_after; /* RssAnon around malloc_trim */
-	double peak;                    /* RssAnon, bytes */
-	double stop_ms;                 /* longest stop of the command for a snapshot */
-	char *level;                    /* of the ledger: "off", "site", ... */
+	double oom_seconds;               /* to the limit at the present rate */
+	double limit;                     /* bytes of memory that there are */
+	double trim_before, trim_after;   /* RssAnon around malloc_trim */
+	double rollup_first, rollup_last; /* steps at which smaps_rollup was read */
+	double pss_first, pss_last, dirty_first,
+	    dirty_last; /* Pss and Private_Dirty there, bytes */
+	double peak;    /* RssAnon, bytes */
+	double stop_ms; /* longest stop of the command for a snapshot */
+	char *level;    /* of the ledger: "off", "site", ... */
 	double events, dropped, dropped_bytes, dropped_sites, foreign;
 	double *step; /* number of the step of each sample */
 	size_t samples;

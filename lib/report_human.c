@@ -192,6 +192,14 @@ static void ledger(const struct report *r, struct plot_style style, FILE *out)
 	if (!isnan(r->trim_before))
 		say(out, style, 4, "  malloc_trim: RssAnon %s before, %s after",
 		    amount(a, r->trim_before, "bytes"), amount(b, r->trim_after, "bytes"));
+	if (!isnan(r->rollup_first))
+		say(out, style, 4, "  smaps_rollup: Pss %s, private dirty %s at step %.0f",
+		    amount(a, r->pss_first, "bytes"), amount(b, r->dirty_first, "bytes"),
+		    r->rollup_first);
+	if (!isnan(r->rollup_last))
+		say(out, style, 4, "    then %s and %s at step %.0f",
+		    amount(a, r->pss_last, "bytes"), amount(b, r->dirty_last, "bytes"),
+		    r->rollup_last);
 	if (!isnan(r->oom_seconds))
 		say(out, style, 4, "  out of memory in %s at this rate",
 		    duration(a, r->oom_seconds));

@@ -504,6 +504,7 @@ int watch_run(struct watch *w, struct watch_options o, struct report *r, struct 
 	w->report = r;
 	w->stride = 1;
 	w->peak = w->trim_before = w->trim_after = NAN;
+	w->rollup[0].step = w->rollup[1].step = NAN;
 	w->x = mem_calloc(MEM_OTHER, 1, sizeof *w->x, e);
 	if (!w->x)
 		return -1;

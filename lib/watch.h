@@ -57,6 +57,10 @@ struct watch {
 	pid_t pid;         /* of the command */
 	int ended, status; /* as by waitpid, when the command has ended */
 	double peak, limit, trim_before, trim_after;
+	struct { /* the first and the last time that resident memory seemed to grow; NaN: never */
+		double step;
+		struct probe_rollup memory;
+	} rollup[2];
 	int steps_are_time;
 	/* private: watch.c */
 	struct watch_private *x;

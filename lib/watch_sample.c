@@ -13,6 +13,7 @@
 
 #define FIRST_ASK  20   /* samples before the first snapshot */
 #define ASK_GROWTH 1.25 /* and then at this ratio */
+#define SUSPECT    60   /* samples before resident memory is first suspected, then doubled */
 #define TOO_LARGE  16e9 /* bytes: copying the page tables of more would be noticed */
 #define TRIM_WAIT  0.2  /* seconds that we wait for the process to act */
 #define REACH_WAIT 3.0  /* seconds that we wait for the last snapshot */
@@ -67,17 +68,29 @@ void sample_push(struct watch *w, const double v[PROBE_COUNT])
 	w->n++;
 }
 
+/* Which processes are the command's beyond its descendants, and which of these are copies that
+ * look for lost blocks. */
+struct kin {
+	pid_t also[LEDGER_SLOTS], not [LEDGER_SLOTS];
+	size_t n;
+};
+
+static struct probe_pids kin_of(const struct watch *w, struct kin *k)
+{
+	k->n = 0;
+	for (size_t i = 0; w->has_ledger && i < w->ledger.n_procs && k->n < LEDGER_SLOTS; i++)
+		if (w->ledger.procs[i].live) {
+			k->also[k->n] = w->ledger.procs[i].pid;
+			k->not [k->n++] = w->ledger.procs[i].head->reach_pid;
+		}
+	return (struct probe_pids){k->also, k->not, k->n, k->n};
+}
+
 size_t sample_read(struct watch *w, struct probe *p, pid_t pid, double v[PROBE_COUNT])
 {
-	pid_t also[LEDGER_SLOTS], not [LEDGER_SLOTS];
-	size_t n = 0;
+	struct kin k;
 
-	for (size_t i = 0; w->has_ledger && i < w->ledger.n_procs && n < LEDGER_SLOTS; i++)
-		if (w->ledger.procs[i].live) {
-			also[n] = w->ledger.procs[i].pid;
-			not [n++] = w->ledger.procs[i].head->reach_pid;
-		}
-	return probe_take(p, pid, (struct probe_pids){also, not, n, n}, v);
+	return probe_take(p, pid, kin_of(w, &k), v);
 }
 
 static void ask_reach(struct watch *w)
@@ -113,15 +126,29 @@ static double heap_growth(const struct watch *w, uint32_t a, uint32_t b)
 	return sum;
 }
 
-/* Whether resident memory grows while the ledger does not: then a trim tells which it is. */
+static int anon_grows(const struct watch *w)
+{
+	return trend_envelope(w->v[PROBE_ANON], w->n, (struct trend_rule){0.2, 24, 1 << 20, 0.5})
+	           .verdict != TREND_CLEAN;
+}
+
+/* Whether resident memory, which grows, does so while the ledger does not: then a trim tells
+ * which it is. */
 static int wants_trim(const struct watch *w)
 {
 	const double *anon = w->v[PROBE_ANON];
-	struct trend t = trend_envelope(anon, w->n, (struct trend_rule){0.2, 24, 1 << 20, 0.5});
 	uint32_t half = w->n / 2;
 
-	return t.verdict != TREND_CLEAN &&
-	       heap_growth(w, half, w->n - 1) < 0.5 * (anon[w->n - 1] - anon[half]);
+	return heap_growth(w, half, w->n - 1) < 0.5 * (anon[w->n - 1] - anon[half]);
+}
+
+static void roll_up(struct watch *w, pid_t pid)
+{
+	struct kin k;
+	int i = !isnan(w->rollup[0].step);
+
+	w->rollup[i].step = (double)w->steps;
+	w->rollup[i].memory = probe_rollup(pid, kin_of(w, &k));
 }
 
 static int all_done(const struct watch *w)
@@ -159,12 +186,18 @@ static int is_due(uint32_t n, uint32_t first, double ratio)
 	return 0;
 }
 
-static void ask(struct watch *w, struct probe *p, pid_t pid, int at_step)
+/* What costs more than a sample: only at some of them, and not of what is too large. */
+static void look_closer(struct watch *w, struct probe *p, pid_t pid, int at_step)
 {
-	if (!w->o.no_trim && at_step && is_due(w->n, 60, 2) && wants_trim(w))
-		trim(w, p, pid);
-	if (!w->o.no_reach && is_due(w->n, FIRST_ASK, ASK_GROWTH) &&
-	    !(w->v[PROBE_ANON][w->n - 1] > TOO_LARGE))
+	int small = !(w->v[PROBE_ANON][w->n - 1] > TOO_LARGE);
+
+	if (is_due(w->n, SUSPECT, 2) && anon_grows(w)) {
+		if (small)
+			roll_up(w, pid);
+		if (w->has_ledger && !w->o.no_trim && at_step && wants_trim(w))
+			trim(w, p, pid);
+	}
+	if (w->has_ledger && !w->o.no_reach && small && is_due(w->n, FIRST_ASK, ASK_GROWTH))
 		ask_reach(w);
 }
 
@@ -177,11 +210,9 @@ int sample_take(struct watch *w, struct probe *p, pid_t pid, int at_step, struct
 	if (!(v[PROBE_ANON] <= w->peak))
 		w->peak = v[PROBE_ANON];
 	sample_push(w, v);
-	if (!w->has_ledger)
-		return 0;
-	if (ledger_take(&w->ledger, w->n - 1, e))
+	if (w->has_ledger && ledger_take(&w->ledger, w->n - 1, e))
 		return -1;
-	ask(w, p, pid, at_step);
+	look_closer(w, p, pid, at_step);
 	return 0;
 }
 

@@ -44,8 +44,9 @@ try() {
 }
 
 @test "a clean program is clean, and the report says what it could have seen" {
-	try bitnet-leakcheck -- "$leaks/e_cache_same" -n 100 -p 0
+	try bitnet-leakcheck -o json:r.json -- "$leaks/e_cache_same" -n 100 -p 0
 	[ "$status" -eq 0 ]
+	[ "$(jq .rollup_first r.json)" = null ]
 	[[ $err == CLEAN* ]]
 	[[ $err == *"with 99 % confidence"* ]]
 }
@@ -72,6 +73,8 @@ try() {
 	[ "$(jq -r .level r.json)" = off ]
 	[ "$(jq -r '.findings[0].kind' r.json)" = RssAnon ]
 	[ "$(jq -r .events r.json)" = null ]
+	# Suspicion was reason enough for a closer look.
+	jq -e '.rollup_first == 60 and .rollup_last == 120 and .dirty_last > .dirty_first + 5e6' r.json
 }
 
 @test "descriptors, threads, mappings and device memory are found as what they are" {
