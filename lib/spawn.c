@@ -202,6 +202,8 @@ int spawn_start(struct spawn *s, struct spawn_options o, struct err *e)
 	s->step = steps[0];
 	s->step_pipe = fstat(steps[0], &st) == 0 ? st.st_ino : 0;
 	s->step_number = steps[1] < 0 || step_number() < 0 ? steps[1] : step_number();
+	if (o.prepare)
+		o.prepare(s, o.arg);
 	s->pid = fork();
 	if (s->pid < 0) {
 		err_sys(e, "cannot fork");

@@ -21,8 +21,12 @@ struct spawn_signals {
 void spawn_signals_hold(struct spawn_signals *before, const sigset_t *set);
 void spawn_signals_restore(const struct spawn_signals *before);
 
+struct spawn;
 struct spawn_options {
 	char *const *argv;
+	/* Called before the command runs, when all but its pid is known; NULL: nothing. */
+	void (*prepare)(const struct spawn *s, void *arg);
+	void *arg;
 	const char *preload;                 /* path of the library; NULL: none */
 	const char *ledger;                  /* value of $BITNET_LEDGER; NULL: none */
 	int steps;                           /* make the step descriptor */

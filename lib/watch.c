@@ -398,10 +398,24 @@ static int loop(struct watch *w, struct err *e)
 	return w->ended ? sample_last(w, e) : 0;
 }
 
+/* A line that was written before this would never be counted, and no step waited for. */
+static void tell_steps(const struct spawn *s, void *arg)
+{
+	struct watch *w = arg;
+
+	if (!w->has_ledger || w->o.source != WATCH_AUTO)
+		return;
+	w->ledger.control->step_fd = (uint32_t)s->step_number;
+	w->ledger.control->step_pipe = s->step_pipe;
+	w->ledger.control->wait = 1;
+}
+
 static int start(struct watch *w, struct err *e)
 {
 	struct watch_private *x = w->x;
 	struct spawn_options o = {.argv = w->o.argv,
+	                          .prepare = tell_steps,
+	                          .arg = w,
 	                          .preload = w->o.preload,
 	                          .ledger = w->has_ledger ? w->ledger.path : NULL,
 	                          .steps = 1,
@@ -414,11 +428,6 @@ static int start(struct watch *w, struct err *e)
 	w->pid = x->pid = x->s.pid;
 	w->ended = 0;
 	w->ledger.command = w->pid;
-	if (w->has_ledger && w->o.source == WATCH_AUTO) {
-		w->ledger.control->step_fd = (uint32_t)x->s.step_number;
-		w->ledger.control->step_pipe = x->s.step_pipe;
-		w->ledger.control->wait = 1;
-	}
 	return 0;
 }
 
