@@ -207,7 +207,7 @@ static int ledger_is_whole(const struct watch *w)
 {
 	int any = 0;
 
-	if (!w->has_ledger || w->o.ledger.level == LEDGER_OFF ||
+	if (!w->has_ledger || w->o.ledger.level == LEDGER_OFF || w->o.source == WATCH_RUNS ||
 	    w->o.ledger.level == LEDGER_SAMPLED || w->ledger.control->no_slot)
 		return 0;
 	for (size_t i = 0; i < w->ledger.n_procs; i++) {
@@ -253,6 +253,12 @@ static int measured(const struct watch *w, int s)
 	return w->n > 0;
 }
 
+/* Of a whole run only the peak of all its resident memory is known. */
+static const char *series_name(const struct watch *w, int s)
+{
+	return w->o.source == WATCH_RUNS ? "run peak" : probe_info(s)->name;
+}
+
 static int add_series(struct judge *j, int s, struct trend t, struct err *e)
 {
 	static const char *const verdict[] = {"clean", "leak", "unsettled"};
@@ -273,7 +279,7 @@ static int add_series(struct judge *j, int s, struct trend t, struct err *e)
 		out->lo = t.lo / steps;
 		out->hi = t.hi / steps;
 	}
-	return report_string(&out->name, probe_info(s)->name, e) ||
+	return report_string(&out->name, series_name(w, s), e) ||
 	       report_string(&out->unit, probe_info(s)->unit, e) ||
 	       report_string(&out->verdict, is_information(s) ? "information" : verdict[t.verdict],
 	                     e);
@@ -296,7 +302,7 @@ static int series_finding(struct judge *j, int s, struct trend t, enum report_ve
 	j->leaks += v == REPORT_LEAK;
 	j->growths += v == REPORT_GROWTH;
 	j->unsettled += v == REPORT_UNSETTLED;
-	return report_string(&f->kind, probe_info(s)->name, e) ||
+	return report_string(&f->kind, series_name(j->w, s), e) ||
 	       report_string(&f->unit, probe_info(s)->unit, e) || report_string(&f->why, why, e);
 }
 
@@ -504,9 +510,9 @@ static int judge_all(struct judge *j, struct err *e)
 		if (p->head && (judge_proc(j, p, e) || note_rests(j, p, e)))
 			return -1;
 	}
-	if (w->n >= TREND_LEAST && w->o.source != WATCH_RUNS && judge_series(j, whole, e))
+	if (w->n >= TREND_LEAST && judge_series(j, whole, e))
 		return -1;
-	if (w->n && (w->n < TREND_LEAST || w->o.source == WATCH_RUNS))
+	if (w->n && w->n < TREND_LEAST)
 		for (int s = 0; s < PROBE_COUNT; s++)
 			if (measured(w, s) && add_series(j, s, series_trend(j, s), e))
 				return -1;

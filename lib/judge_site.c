@@ -47,7 +47,8 @@ static struct growth measure(const struct site_history *h, int is_bytes)
 		g.by_size = 1;
 	/* Requests in flight hide a steady growth from the rule for exact counts. */
 	if (!g.steady && n >= CONFIRM)
-		g.noisy = trend_adaptive(h->blocks, n, 8, 0.1).verdict == TREND_LEAK;
+		g.noisy = trend_adaptive(h->blocks, n, 8, 0.1).verdict == TREND_LEAK ||
+		          trend_drifts(h->blocks, n);
 	return g;
 }
 
@@ -172,7 +173,7 @@ struct site_verdict judge_site(const struct site_history *h)
 	snprintf(v.why, sizeof v.why, "%.0f born, %.0f freed%s%s%s%s%s", h->births[h->n - 1],
 	         h->deaths[h->n - 1], g.steady ? ", live blocks rise through all generations" : "",
 	         g.rare ? ", none freed since the warm-up" : "",
-	         g.noisy ? ", the lower envelope rises" : "",
+	         g.noisy ? ", the level rises more than chance explains" : "",
 	         g.stairs ? ", doubled again and again" : "",
 	         lost ? ", no pointer leads to them" : "");
 	return v;

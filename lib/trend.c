@@ -4,12 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define Z99         2.576
-#define Z90         1.645
-#define FIRST       40 /* length of the first look */
-#define GENERATIONS 12 /* blocks of the rule for exact counts */
-#define RARE_BIRTHS 8
-#define RARE_STEPS  5
+#define Z99          2.576
+#define Z90          1.645
+#define FIRST        40 /* length of the first look */
+#define GENERATIONS  12 /* blocks of the rule for exact counts */
+#define RARE_BIRTHS  8
+#define DRIFT_MOST   2048 /* steps that are looked at */
+#define DRIFT_BLOCKS 16
+#define DRIFT_LEAST  32 /* blocks */
+#define DRIFT_SIGMA  4  /* of 1,000 simulated queues without a drift, none */
+#define RARE_STEPS   5
 
 static int by_value(const void *a, const void *b)
 {
@@ -173,7 +177,8 @@ int trend_generations(const double *live, size_t n)
 		late += i >= h && e[i + 1] > e[i];
 	}
 	double first = e[h] - e[0], second = e[k - 1] - e[h];
-	return second > 0 && 2 * late >= k - 1 - h && second >= 0.5 * first && 2 * rises >= k - 1;
+	double rate = first / (double)h, later = second / (double)(k - 1 - h);
+	return second > 0 && 2 * late >= k - 1 - h && later >= 0.5 * rate && 2 * rises >= k - 1;
 }
 
 int trend_slows(const double *live, size_t n, double unit)
@@ -212,7 +217,39 @@ int trend_ratchet(const double *live, size_t n)
 		rises += e[i + 1] > e[i];
 	}
 	double all = e[k - 1] - e[0], late = e[k - 1] - e[(k - 1) / 2];
-	return all >= RARE_BIRTHS && rises >= RARE_STEPS && late >= 0.3 * all;
+	/* Half of it comes late, but for chance, which is the smaller the more often it grew. */
+	double share = fmax(0.3, 0.5 - 1 / sqrt(fmax(all, 1) / trend_unit(live, n)));
+	return all >= RARE_BIRTHS && rises >= RARE_STEPS && late >= share * all;
+}
+
+/* By how many deviations of its mean the mean of v differs from 0. */
+static double deviations(const double *v, size_t n)
+{
+	double sum = 0, squares = 0, k = (double)n;
+
+	for (size_t i = 0; i < n; i++) {
+		sum += v[i];
+		squares += v[i] * v[i];
+	}
+	double variance = squares / k - (sum / k) * (sum / k);
+	return variance > 0 ? sum / k / sqrt(variance / k) : 0;
+}
+
+int trend_drifts(const double *live, size_t n)
+{
+	double d[DRIFT_MOST], block[DRIFT_BLOCKS];
+	size_t width = (n - trend_warm(n)) / DRIFT_BLOCKS, m = width * DRIFT_BLOCKS;
+	const double *y = live + n - 1 - m;
+
+	if (n < TREND_DRIFT || m > DRIFT_MOST)
+		return 0;
+	for (size_t i = 0; i < m; i++)
+		d[i] = y[i + 1] - y[i];
+	for (size_t i = 0; i < DRIFT_BLOCKS; i++)
+		block[i] = y[(i + 1) * width] - y[i * width];
+	double first = y[m / 2] - y[0], second = y[m] - y[m / 2];
+	return first > 0 && second >= 0.5 * first && first + second >= DRIFT_LEAST &&
+	       deviations(d, m) >= DRIFT_SIGMA && deviations(block, DRIFT_BLOCKS) >= DRIFT_SIGMA;
 }
 
 int trend_rare(const double *born, const double *died, size_t n)

@@ -45,6 +45,13 @@ int trend_generations(const double *live, size_t n);
  * of its steps, without slowing down.  1 or 0. */
 int trend_ratchet(const double *live, size_t n);
 
+/* A walk at random that drifts upward, as a queue that is filled a little faster than it is
+ * emptied: falls again and again, but has come further than its steps explain by chance, in all
+ * and block by block, and in the second half at least half as far as in the first.  For counts.
+ * 1 or 0; 0 below TREND_DRIFT steps. */
+#define TREND_DRIFT 160
+int trend_drifts(const double *live, size_t n);
+
 /* Whether what grew in the warm-up grew far faster than later: 1 or 0.  unit: what it grows by at
  * once, 1 for counts; chance is measured in it. */
 int trend_slows(const double *live, size_t n, double unit);

@@ -151,6 +151,20 @@ try() {
 	[ "$(jq .steps r.json)" -eq 4 ]
 }
 
+@test "runs that take more each time are a leak, runs that take the same are clean" {
+	command -v perl >/dev/null || skip "no perl"
+	cat >more.pl <<-'EOF'
+		open my $f, ">>", "state"; print $f "x"; close $f;
+		my $much = "x" x (1000000 + $ARGV[0] * -s "state");
+	EOF
+	try bitnet-leakcheck -o json:r.json -k 60 -- perl more.pl 100000
+	[ "$status" -eq 1 ]
+	[ "$(jq -r '.findings[0].kind' r.json)" = "run peak" ]
+	try bitnet-leakcheck -k 60 -- perl more.pl 0
+	[ "$status" -eq 0 ]
+	[[ $err == *"growth < "* ]]
+}
+
 @test "a running process can be watched from outside, until it ends" {
 	"$leaks/09_quantizer_temporary" -n 1500 -p 2000 &
 	try bitnet-leakcheck -s 0.02 -o json:r.json -p $!

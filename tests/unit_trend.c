@@ -140,6 +140,40 @@ static void rare_births_count_when_none_ends(void)
 	CHECK_INT(trend_rare(born, died, 100), 0);
 }
 
+/* A queue: up to 9 come and up to `most` go at a time, but it is never below 0. */
+static void queue(int n, int most)
+{
+	double x = 0;
+
+	for (int i = 0; i < n; i++) {
+		x = fmax(0, x + floor(10 * uniform()) - floor((most + 1) * uniform()));
+		y[i] = x;
+	}
+}
+
+static void a_queue_that_drifts_is_told_from_one_that_wanders(void)
+{
+	int found = 0, wrong = 0;
+
+	for (uint64_t seed = 1; seed <= 200; seed++) {
+		state = seed * 77777;
+		queue(N, 7);
+		found += trend_drifts(y, N);
+		queue(N, 9);
+		wrong += trend_drifts(y, N);
+	}
+	CHECK(found >= 160); /* one block a step, among steps of up to nine */
+	CHECK_INT(wrong, 0);
+	CHECK_INT(trend_drifts(y, TREND_DRIFT - 1), 0);
+	/* A table that fills, and teeth of a saw. */
+	for (int i = 0; i < N; i++)
+		y[i] = 400 * (1 - exp(-i / 150.0)) + floor(3 * uniform());
+	CHECK_INT(trend_drifts(y, N), 0);
+	for (int i = 0; i < N; i++)
+		y[i] = i % 90;
+	CHECK_INT(trend_drifts(y, N), 0);
+}
+
 static void chance_is_measured_in_what_comes_at_once(void)
 {
 	double sum = 0;
@@ -186,6 +220,7 @@ int main(void)
 	RUN(sixteen_bytes_are_seen_after_20_steps);
 	RUN(generations_forgive_no_fall);
 	RUN(rare_births_count_when_none_ends);
+	RUN(a_queue_that_drifts_is_told_from_one_that_wanders);
 	RUN(chance_is_measured_in_what_comes_at_once);
 	RUN(doubling_for_ever_is_a_staircase);
 	return unit_end();
