@@ -160,7 +160,7 @@ try() {
 	try bitnet-leakcheck -o json:r.json -k 60 -- perl more.pl 100000
 	[ "$status" -eq 1 ]
 	[ "$(jq -r '.findings[0].kind' r.json)" = "run peak" ]
-	try bitnet-leakcheck -k 60 -- perl more.pl 0
+	try bitnet-leakcheck -k 100 -- perl more.pl 0
 	[ "$status" -eq 0 ]
 	[[ $err == *"growth < "* ]]
 }
@@ -232,8 +232,8 @@ try() {
 	try bitnet-leakcheck -q -o json:r.json -- bash -c \
 		'eval "exec $BITNET_LEAKCHECK_FD>file"; exec perl three.pl'
 	[ "$(wc -l <file)" -eq 3 ]
-	[ "$(jq .steps r.json)" -lt 3 ]
-	jq -e '.seconds < 0.9' r.json # no wait for a sample
+	jq -e '.source == "time" or .steps == 0' r.json
+	jq -e '.seconds < 1' r.json # no wait for a sample
 }
 
 @test "of hundreds of processes, one after another, each finds a place in the ledger" {
