@@ -41,8 +41,8 @@ void hf_vocab_close(struct hf_vocab *v);
 int hf_vocab_write(const struct hf_vocab *v, struct gguf_write *w, struct err *e);
 
 /* The way back: writes tokenizer.json, tokenizer_config.json and generation_config.json of g's
- * tokenizer into directory dir, which exists and holds none of them.  Nothing is written when g has
- * no tokenizer. */
+ * tokenizer into directory dir, which exists; files of these names are replaced.  Nothing is
+ * written when g has no tokenizer. */
 int hf_vocab_export(const struct gguf *g, const char *dir, struct err *e);
 
 #endif

@@ -446,7 +446,7 @@ static int put_file(struct export *x, const char *dir, const char *name,
 
 	if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path)
 		return err_set(x->e, ERR_TROUBLE, "%s: the path is too long", name);
-	if (io_create(&o, path, 0, x->e))
+	if (io_create(&o, path, 1, x->e)) /* a run that was killed may have left it */
 		return err_in(x->e, "%s", name);
 	if (put_stream(x, o.fd, put)) {
 		io_abort(&o);

@@ -485,6 +485,19 @@ interrupt() {
 	nothing_left
 }
 
+@test "a checkpoint that was cut off behind its tensors is finished by -r" {
+	bitnet-convert --to=safetensors "$model" -o "$tmp/want"
+	mkdir -p "$tmp/st.part/tokenizer.json" # in its way, so that it ends there
+	refuses 2 '*tokenizer.json: is a directory*' bitnet-convert -k --to=safetensors "$model" -o "$tmp/st"
+	[ "$(wc -l <"$tmp/st.journal")" -gt 46 ]
+	rmdir "$tmp/st.part/tokenizer.json"
+	echo cut >"$tmp/st.part/tokenizer.json"
+	echo cut >"$tmp/st.part/generation_config.json.part"
+	bitnet-convert -r --to=safetensors "$model" -o "$tmp/st"
+	diff -r "$tmp/want" "$tmp/st"
+	nothing_left
+}
+
 @test "a resumed job trusts nothing that changed" {
 	large
 	bitnet-convert -q -k -t i2_s "$tmp/large.gguf" -o "$tmp/m.gguf" &
