@@ -55,6 +55,9 @@ static const struct dtype_info info[DTYPE_COUNT] = {
     T(IQ3_K, 138, 256, 110),
     T(IQ4_K, 139, 256, 144),
     T(IQ5_K, 140, 256, 176),
+    T(IQ4_NL_4_4, 36, 32, 18),
+    T(IQ4_NL_4_8, 37, 32, 18),
+    T(IQ4_NL_8_8, 38, 32, 18),
 };
 
 const struct dtype_info *dtype_get(enum dtype t)

@@ -60,6 +60,9 @@ enum dtype {
 	DTYPE_IQ3_K,
 	DTYPE_IQ4_K,
 	DTYPE_IQ5_K,
+	DTYPE_IQ4_NL_4_4, /* upstream 36 to 38 for some weeks of 2024: IQ4_NL in other orders */
+	DTYPE_IQ4_NL_4_8,
+	DTYPE_IQ4_NL_8_8,
 	DTYPE_COUNT
 };
 

@@ -559,29 +559,25 @@ static int read_alignment(const struct reading *in, uint64_t *alignment, struct 
 	return 0;
 }
 
-/* The zeros in front of the data section, which nobody needs when there is no data. */
-static int read_padding(struct rd *r, struct reading *in, unsigned flags, struct err *e)
+/* The zeros in front of the data section belong to the header; without tensors there are none. */
+static int read_padding(struct rd *r, struct reading *in, struct err *e)
 {
 	struct gguf_part *part = &in->g->parts[in->part];
 	uint64_t end = (r->pos + part->alignment - 1) & ~(part->alignment - 1);
 
 	part->header_size = in->n_tensors ? end : r->pos;
 	r->rest = 0;
-	if (end - r->pos > r->size - r->pos && in->n_tensors && !(flags & GGUF_HEADER_ONLY))
-		return rd_need(r, end - r->pos, "the padding behind the header", e);
-	if (in->n_tensors && r->more)
-		return r->more(r, end, e);
-	return 0;
+	return in->n_tensors ? rd_need(r, end - r->pos, "the padding behind the header", e) : 0;
 }
 
-static int read_header(struct rd *r, struct reading *in, unsigned flags, struct err *e)
+static int read_header(struct rd *r, struct reading *in, struct err *e)
 {
 	struct gguf_part *part = &in->g->parts[in->part];
 
 	if (read_magic(r, part, e) || read_counts(r, in, e) || read_pairs(r, in, e) ||
 	    read_infos(r, in, e) || read_alignment(in, &part->alignment, e))
 		return -1;
-	return read_padding(r, in, flags, e);
+	return read_padding(r, in, e);
 }
 
 /* --- parts --------------------------------------------------------------------------------- */
@@ -620,7 +616,7 @@ static int add_part(struct gguf *g, unsigned i, struct rd *r, unsigned flags, st
 
 	r->arg = &in;
 	in.passing = (flags & GGUF_HEADER_ONLY) && g->parts[i].map.open;
-	int failed = read_header(r, &in, flags, e) || read_split(&in, s, e);
+	int failed = read_header(r, &in, e) || read_split(&in, s, e);
 	r->arg = NULL;
 	if (failed)
 		return -1;

@@ -6,7 +6,7 @@
 #include "mem.h"
 
 /* Ids that several programs gave different meanings, and what was found out in this file. */
-static const uint32_t shared_ids[] = {39, 42};
+static const uint32_t shared_ids[] = {36, 38, 39, 42};
 #define N_SHARED (sizeof shared_ids / sizeof *shared_ids)
 
 static const char *quoted(char *out, size_t cap, const struct gguf_tensor *t)
@@ -71,35 +71,20 @@ static int unknown_type(const struct gguf_tensor *t, struct err *e)
 {
 	char name[100];
 	uint32_t id = t->id;
-	int removed = id == 4 || id == 5 || (id >= 31 && id <= 33) || id == 37;
+	int removed = id == 4 || id == 5 || (id >= 31 && id <= 33);
 
 	return err_set(e, ERR_TROUBLE, "tensor %s: %s tensor type %u", quoted(name, sizeof name, t),
 	               removed ? "removed" : "unknown", id);
 }
 
-/* Ids 36 and 38 once meant rearranged IQ4_NL, of 18 bytes per 32 values. */
-static int is_old_iq4(const struct gguf *g, const struct gguf_tensor *t)
-{
-	uint64_t n = t->rows * t->cols;
-
-	return (t->id == 36 || t->id == 38) && n % 32 == 0 && n < UINT64_C(1) << 58 &&
-	       fits(g, t, n / 32 * 18) && !fits(g, t, n / 4 + 32);
-}
-
-/* The only reading of the id. */
-static int plain_type(const struct gguf *g, struct gguf_tensor *t, enum dtype type, struct err *e)
+/* The reading that was chosen, or the only one. */
+static int set_type(struct gguf_tensor *t, enum dtype type, struct err *e)
 {
 	char name[100];
 
 	t->type = type;
 	if (dtype_bytes(type, t->rows, t->cols, &t->bytes, e))
 		return err_in(e, "tensor %s", quoted(name, sizeof name, t));
-	if (is_old_iq4(g, t))
-		return err_set(
-		    e, ERR_TROUBLE,
-		    "tensor %s: type %u has the size of the removed IQ4_NL_4_%u, not of %s",
-		    quoted(name, sizeof name, t), t->id, t->id == 36 ? 4 : 8,
-		    dtype_get(type)->name);
 	return 0;
 }
 
@@ -121,13 +106,16 @@ static enum dtype reading_by_room(const struct gguf *g, const struct gguf_tensor
 	return found;
 }
 
-/* What file_type or the architecture say where no size decides; neither is proof (gguf.md 4.4). */
+/* What is known where no size decides: ids 36 and 38 had their other meaning for some weeks only;
+ * file_type and the architecture, neither of which is proof (gguf.md 4.4). */
 static enum dtype reading_by_metadata(const struct gguf *g, uint32_t id)
 {
 	struct err ignored = {0};
 	struct gguf_str arch;
 	uint64_t file_type;
 
+	if (id == 36 || id == 38)
+		return id == 36 ? DTYPE_I2_S : DTYPE_TL1;
 	if (id != 39)
 		return DTYPE_NONE;
 	if (!gguf_get_u64(g, "general.file_type", &file_type, &ignored)) {
@@ -184,6 +172,9 @@ static int decide(struct gguf *g, uint32_t id, enum dtype *meaning, struct err *
 		*meaning = reading_by_metadata(g, id);
 	if (!*meaning)
 		return undecided(some, e);
+	/* The usual meaning of these needs no remark wherever a file is opened. */
+	if (*meaning == DTYPE_I2_S || *meaning == DTYPE_TL1)
+		return 0;
 	gguf_warn(g, "type %u has several meanings: taken for %s by %s", id,
 	          dtype_get(*meaning)->name, by);
 	return 0;
@@ -203,7 +194,7 @@ static int set_types(struct gguf *g, struct err *e)
 		for (size_t s = 0; s < N_SHARED; s++)
 			if (t->id == shared_ids[s])
 				all[0] = meaning[s];
-		if (plain_type(g, t, all[0], e))
+		if (set_type(t, all[0], e))
 			return -1;
 	}
 	return 0;

@@ -1,11 +1,12 @@
 /*
- * A GGUF header with the keys that are given, and no tensors: for planning models of which nothing
- * but the metadata is known.
+ * A GGUF header with the keys and tensors that are given, and no data: for planning models of which
+ * nothing but the header is known.
  *
  *	gen_header FILE general.architecture=llama llama.block_count=32 llama.f=1,2,3 llama.x=0.5
+ *	gen_header FILE general.architecture=x @blk.0.attn_q.weight=36,256,64,0
  *
  * A value of digits is a u32, digits with commas an array of them, one with a point an f32, true
- *and false are bools, anything else is a string.
+ * and false are bools, anything else is a string.  @NAME=TYPE,COLUMNS,ROWS,OFFSET is a tensor.
  */
 #include <ctype.h>
 #include <stdint.h>
@@ -66,26 +67,61 @@ static void put_value(FILE *f, const char *v)
 	}
 }
 
+/* "@NAME=TYPE,COLUMNS,ROWS,OFFSET" */
+static void put_tensor(FILE *f, const char *name, const char *eq)
+{
+	uint64_t n[4] = {0};
+	char *end = NULL;
+
+	for (int i = 0; i < 4; i++, eq = end)
+		n[i] = strtoull(eq + 1, &end, 10);
+	put_string(f, name, strcspn(name, "="));
+	put_u32(f, 2);
+	put_u64(f, n[1]);
+	put_u64(f, n[2]);
+	put_u32(f, (uint32_t)n[0]);
+	put_u64(f, n[3]);
+}
+
+static void put_all(FILE *f, char **arg, int n, int tensors)
+{
+	for (int i = 0; i < n; i++) {
+		char *eq = strchr(arg[i], '=');
+		if ((*arg[i] == '@') != tensors)
+			continue;
+		if (tensors) {
+			put_tensor(f, arg[i] + 1, eq);
+		} else {
+			put_string(f, arg[i], (size_t)(eq - arg[i]));
+			put_value(f, eq + 1);
+		}
+	}
+}
+
 int main(int argc, char **argv)
 {
 	FILE *f = argc > 1 ? fopen(argv[1], "wb") : NULL;
+	uint64_t tensors = 0;
 
 	if (!f) {
-		fprintf(stderr, "usage: gen_header FILE KEY=VALUE...\n");
+		fprintf(stderr,
+		        "usage: gen_header FILE KEY=VALUE... @NAME=TYPE,COLUMNS,ROWS,OFFSET...\n");
 		return 2;
 	}
-	fwrite("GGUF", 1, 4, f);
-	put_u32(f, 3);
-	put_u64(f, 0);
-	put_u64(f, (uint64_t)(argc - 2));
 	for (int i = 2; i < argc; i++) {
-		char *eq = strchr(argv[i], '=');
-		if (!eq) {
+		tensors += *argv[i] == '@';
+		if (!strchr(argv[i], '=')) {
 			fprintf(stderr, "gen_header: %s: no value\n", argv[i]);
 			return 2;
 		}
-		put_string(f, argv[i], (size_t)(eq - argv[i]));
-		put_value(f, eq + 1);
 	}
+	fwrite("GGUF", 1, 4, f);
+	put_u32(f, 3);
+	put_u64(f, tensors);
+	put_u64(f, (uint64_t)(argc - 2) - tensors);
+	put_all(f, argv + 2, argc - 2, 0);
+	put_all(f, argv + 2, argc - 2, 1);
+	while (tensors && ftell(f) % 32)
+		fputc(0, f);
 	return fclose(f) ? 2 : 0;
 }
