@@ -1,16 +1,19 @@
 /*
- * Rules, A being general.architecture:
+ * Rules, A being general.architecture, sizes in values unless bytes are said:
  *
  *   attention   KV heads x positions x row(key_length) and row(value_length), where row is the
  *               bytes of one row in the cache's type; KV heads may differ by layer, 0 is none
  *   window      layers with A.attention.sliding_window keep window + ubatch positions at most;
  *               sliding_window_pattern n: every n-th layer looks back at everything; or one bool
- *               per layer
+ *               per layer; key_length_swa and value_length_swa are the lengths of these layers
  *   latent      A.attention.kv_lora_rank with one KV head: one row of kv_lora_rank +
  *               rope.dimension_count values per token, and no values
- *   state       4 x (inner x state + (conv - 1) x (inner + 2 x groups x state)) bytes, from
- * A.ssm.*; A.wkv.head_size: 4 x width x (head_size + 2); A.shortconv.l_cache: 4 x (l_cache - 1) x
- * width
+ *   shared      the last A.attention.shared_kv_layers layers look into the cache of earlier ones
+ *   state       whatever the context, 4 bytes a value, from
+ *               A.ssm.*: inner x state + (conv - 1) x (inner + 2 x groups x state)
+ *               A.kda.head_dim: heads x head_dim^2 + 3 x (conv - 1) x heads x head_dim
+ *               A.wkv.head_size: width x head_size + token_shift_count x width
+ *               A.shortconv.l_cache: (l_cache - 1) x width
  *
  * Sources: gguf.md 3, other-architectures.md 3, 4, 7, and allocations that engines printed.
  */
@@ -188,6 +191,17 @@ static int read_sizes(struct reader *r)
 	return read_vocab(r);
 }
 
+/* Key and value length of the layers with a window, where they have their own. */
+static int read_window_dims(const struct reader *r, struct shape_layer *l)
+{
+	uint32_t k = l->dim_k, v = l->dim_v;
+
+	return number_at(r, "attention.key_length_swa", 0, 65536, k, &l->dim_k) ||
+	               number_at(r, "attention.value_length_swa", 0, 65536, v, &l->dim_v)
+	           ? -1
+	           : 0;
+}
+
 /* Key and value length of layer i: the keys, else width / heads. */
 static int read_dims(struct reader *r, uint32_t i, uint32_t heads, struct shape_layer *l)
 {
@@ -238,8 +252,13 @@ static int read_latent(struct reader *r)
 	if (!rank || (r->s->layer[0].kv_heads != 1 && !find(r, "attention.key_length_mla")))
 		return 0;
 	r->s->latent = 1;
+	if (find(r, "attention.indexer.key_length"))
+		assume(r->s, "%s.attention.indexer: its own cache of keys is not counted",
+		       r->s->name);
 	for (uint32_t i = 0; i < r->s->n_layer; i++) {
 		struct shape_layer *l = &r->s->layer[i];
+		if (!l->kv_heads)
+			continue;
 		l->kv_heads = 1;
 		l->dim_k = rank + rope;
 		l->dim_v = 0;
@@ -247,18 +266,56 @@ static int read_latent(struct reader *r)
 	return 0;
 }
 
-/* Every how many layers one looks back at everything, where the file does not say: as the engines
- * that these architectures come from do. */
-static uint32_t usual_pattern(const char *name)
+/* Windows where the file does not say which layers have them: as the engines that these
+ * architectures come from do.  Every pattern-th layer looks back at everything, the last of each
+ * group or the first; 1: all of them do. */
+struct usual {
+	const char *name;
+	uint32_t pattern;
+	int first;
+	uint32_t window; /* where the file has none */
+};
+
+static const struct usual *usual_windows(const char *name)
 {
-	static const struct {
-		const char *name;
-		uint32_t pattern;
-	} known[] = {{"gemma3", 6}, {"gemma2", 2}, {"cohere2", 4}, {"gpt-oss", 2}, {"gemma3n", 5}};
+	static const struct usual known[] = {
+	    {"gemma3", 6},          {"gemma2", 2},          {"cohere2", 4}, {"gpt-oss", 2},
+	    {"gemma3n", 5},         {"gemma-embedding", 6}, {"exaone4", 4}, {"olmo2", 4},
+	    {"afmoe", 4},           {"smallthinker", 4, 1}, {"plamo3", 8},  {"phi3", 1},
+	    {"llama4", 4, 0, 8192},
+	};
 
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
 		if (!strcmp(known[i].name, name))
-			return known[i].pattern;
+			return &known[i];
+	return NULL;
+}
+
+static void assume_windows(struct shape *s, const struct usual *u, uint32_t window)
+{
+	if (u && !u->window)
+		assume(s, "%s.attention.sliding_window_pattern is missing: %u, as usual", s->name,
+		       u->pattern);
+	else if (u)
+		assume(s, "%s.attention.sliding_window is missing: %u in 3 of 4 layers, as usual",
+		       s->name, window);
+	else
+		assume(s,
+		       "%s.attention.sliding_window_pattern is missing: all layers have the window",
+		       s->name);
+}
+
+/* Whether layer i has the window: by the file's list or number, or as usual. */
+static int has_window(const struct reader *r, uint32_t i, uint32_t every, int first,
+                      uint32_t *slides)
+{
+	const struct gguf_kv *pattern = find(r, "attention.sliding_window_pattern");
+
+	*slides = 1;
+	if (pattern && pattern->type == GGUF_ARRAY)
+		return number_at(r, "attention.sliding_window_pattern", i, 1, 0, slides);
+	if (every)
+		*slides = first ? i % every != 0 : (i + 1) % every != 0;
 	return 0;
 }
 
@@ -266,33 +323,28 @@ static int read_windows(struct reader *r)
 {
 	const struct gguf_kv *pattern = find(r, "attention.sliding_window_pattern");
 	struct shape *s = r->s;
-	uint32_t window, every = 0;
+	const struct usual *u = pattern ? NULL : usual_windows(s->name);
+	uint32_t window, every = u ? u->pattern : 0, slides;
 
-	if (number(r, "attention.sliding_window", UINT32_MAX, &window))
+	if (number_at(r, "attention.sliding_window", 0, UINT32_MAX, u ? u->window : 0, &window))
 		return -1;
 	if (!window)
 		return 0;
-	s->windows = 1;
-	if (!pattern) {
-		every = usual_pattern(s->name);
-		assume(s,
-		       every ? "%s.attention.sliding_window_pattern is missing: %u, as usual"
-		             : "%s.attention.sliding_window_pattern is missing: all layers have "
-		               "the window",
-		       s->name, every);
-	} else if (pattern->type != GGUF_ARRAY &&
-	           number(r, "attention.sliding_window_pattern", MAX_LAYERS, &every)) {
+	if (!pattern)
+		assume_windows(s, u, window);
+	else if (pattern->type != GGUF_ARRAY &&
+	         number(r, "attention.sliding_window_pattern", MAX_LAYERS, &every))
 		return -1;
-	}
 	for (uint32_t i = 0; i < s->n_layer; i++) {
-		uint32_t slides = 1;
-		if (pattern && pattern->type == GGUF_ARRAY) {
-			if (number_at(r, "attention.sliding_window_pattern", i, 1, 0, &slides))
-				return -1;
-		} else if (every) {
-			slides = (i + 1) % every != 0;
-		}
-		s->layer[i].window = slides ? window : 0;
+		struct shape_layer *l = &s->layer[i];
+		if (has_window(r, i, every, u && u->first, &slides))
+			return -1;
+		if (!slides)
+			continue;
+		l->window = window;
+		s->windows = 1;
+		if (l->kv_heads && read_window_dims(r, l))
+			return -1;
 	}
 	return 0;
 }
@@ -300,24 +352,31 @@ static int read_windows(struct reader *r)
 /* Bytes of the state of one layer and sequence; 0: the architecture has none. */
 static int state_bytes(struct reader *r, uint64_t *bytes)
 {
-	uint64_t inner, state, conv, groups, head, cache;
-	uint32_t v[6];
+	uint64_t inner, state, conv, groups, head, shift, cache, kda, heads;
+	uint64_t width = r->s->n_embd;
+	uint32_t v[9];
 
 	if (number(r, "ssm.inner_size", MAX_VALUES, &v[0]) ||
 	    number(r, "ssm.state_size", 65536, &v[1]) ||
 	    number(r, "ssm.conv_kernel", 65536, &v[2]) ||
 	    number(r, "ssm.group_count", 65536, &v[3]) ||
 	    number(r, "wkv.head_size", 65536, &v[4]) ||
-	    number(r, "shortconv.l_cache", 65536, &v[5]))
+	    number_at(r, "token_shift_count", 0, 65536, 2, &v[5]) ||
+	    number(r, "shortconv.l_cache", 65536, &v[6]) ||
+	    number(r, "kda.head_dim", 65536, &v[7]) ||
+	    number(r, "attention.head_count", 65536, &v[8]))
 		return -1;
-	inner = v[0], state = v[1], conv = v[2], groups = v[3], head = v[4], cache = v[5];
+	inner = v[0], state = v[1], conv = v[2] ? v[2] - 1 : 0, groups = v[3], head = v[4];
+	shift = v[5], cache = v[6], kda = v[7], heads = v[8];
 	*bytes = 0;
-	if (inner)
-		*bytes = 4 * (inner * state + (conv ? conv - 1 : 0) * (inner + 2 * groups * state));
+	if (kda)
+		*bytes = 4 * heads * (kda * kda + 3 * conv * kda);
+	else if (inner)
+		*bytes = 4 * (inner * state + conv * (inner + 2 * groups * state));
 	else if (head)
-		*bytes = 4 * (uint64_t)r->s->n_embd * (head + 2);
+		*bytes = 4 * width * (head + shift);
 	else if (cache)
-		*bytes = 4 * (cache - 1) * (uint64_t)r->s->n_embd;
+		*bytes = 4 * (cache - 1) * width;
 	return 0;
 }
 
