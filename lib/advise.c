@@ -26,23 +26,35 @@ static void say(struct advice *a, const char *what, uint64_t bytes, const char *
 	va_end(ap);
 }
 
-static void say_sizes(struct advice *a, const struct forecast *f)
+/* Private pages that swap can take: huge and locked ones it cannot. */
+static uint64_t swappable(const struct forecast *f)
 {
-	char x[FMT_SIZE], y[FMT_SIZE];
-	uint64_t need = forecast_need(f), private = 0;
+	uint64_t sum = 0;
 
 	for (int i = 0; i < FORECAST_REGIONS; i++)
 		if (f->region[i].kind == PLAN_PRIVATE)
-	private += f->region[i].full;
-	say(a, "ram.minimum", need, "RAM at least %s: charged with %u tokens stored",
-	    fmt_size(x, need), f->fill);
-	say(a, "ram.comfortable", need + COMFORT,
-	    "RAM comfortable %s: the same and %s for the system", fmt_size(x, need + COMFORT),
-	    fmt_size(y, COMFORT));
-	say(a, "swap", private,
-	    "swap of at most %s is of use: only private memory goes there, mapped weights need "
-	    "none",
-	    fmt_size(x, private));
+			sum += f->region[i].full;
+	return sum;
+}
+
+static void say_sizes(struct advice *a, const struct forecast *f)
+{
+	char x[FMT_SIZE], y[FMT_SIZE];
+	uint64_t ram = forecast_ram(f), swap = swappable(f);
+	const char *lacks = forecast_lacks(f);
+
+	say(a, "ram.minimum", ram, "RAM at least %s%s: charged with %u tokens stored%s%s",
+	    fmt_size_as(x, a->units, ram), lacks, f->fill,
+	    f->total.cache ? ", less the page cache, which is given back" : "",
+	    f->total.huge ? ", and huge pages" : "");
+	say(a, "ram.comfortable", ram + COMFORT,
+	    "RAM comfortable %s%s: the same and %s for the system",
+	    fmt_size_as(x, a->units, ram + COMFORT), lacks, fmt_size_as(y, a->units, COMFORT));
+	if (swap)
+		say(a, "swap", swap,
+		    "swap of at most %s is of use: only private memory goes there, mapped weights "
+		    "need none",
+		    fmt_size_as(x, a->units, swap));
 }
 
 static void say_context(struct advice *a, const struct forecast *f)
@@ -67,11 +79,11 @@ static int say_device(struct advice *a, const struct solve *s, const struct fore
 	o.device_layers = f->layers + 1;
 	if (!o.device_overhead)
 		o.device_overhead = FORECAST_DEVICE_OVERHEAD;
-	if (forecast_make(&all, s->g, &o, e))
+	if (solve_forecast(s, &o, &all, NULL, e))
 		return -1;
 	say(a, "device.all", all.total.device,
 	    "device memory %s holds all layers and the head, driver included",
-	    fmt_size(x, all.total.device));
+	    fmt_size_as(x, a->units, all.total.device));
 	forecast_free(&all);
 	return 0;
 }
@@ -80,13 +92,14 @@ static int say_device(struct advice *a, const struct solve *s, const struct fore
 static void say_change(struct advice *a, const struct solve *s, const struct forecast *f,
                        const struct forecast *other, const char *what, const char *option)
 {
-	uint64_t now = forecast_need(f), then = forecast_need(other);
+	uint64_t now = forecast_ram(f), then = forecast_ram(other);
 	char x[FMT_SIZE], y[FMT_SIZE];
 
 	if (then >= now)
 		return;
-	say(a, what, now - then, "%s saves %s: %s is left%s", option, fmt_size(x, now - then),
-	    fmt_size(y, then), solve_exceeded(s, other) ? "" : ", which fits");
+	say(a, what, now - then, "%s saves %s: %s is left%s", option,
+	    fmt_size_as(x, a->units, now - then), fmt_size_as(y, a->units, then),
+	    solve_exceeded(s, other) ? "" : ", which fits");
 }
 
 static int try_options(struct advice *a, const struct solve *s, const struct forecast *f,
@@ -97,7 +110,7 @@ static int try_options(struct advice *a, const struct solve *s, const struct for
 	struct err ignored = {0};
 
 	/* A type that the heads do not fit is no advice. */
-	if (forecast_make(&other, s->g, o, &ignored))
+	if (solve_forecast(s, o, &other, NULL, &ignored))
 		return ignored.status == ERR_TROUBLE ? 0 : (*e = ignored, -1);
 	say_change(a, s, f, &other, what, option);
 	forecast_free(&other);
@@ -111,9 +124,11 @@ static int try_tables(struct advice *a, const struct solve *s, const struct fore
 	struct forecast other;
 	unsigned refused;
 
+	if (s->embed)
+		return 0;
 	with.embed = DTYPE_Q6_K;
-	if (s->embed || solve_as_type(&with, DTYPE_NONE, &other, &refused, e))
-		return s->embed ? 0 : -1;
+	if (solve_forecast(&with, &s->o, &other, &refused, e))
+		return -1;
 	if (!refused)
 		say_change(a, s, f, &other, "embed-type",
 		           "tables of embeddings in q6_k (bitnet-quantize)");
@@ -121,45 +136,81 @@ static int try_tables(struct advice *a, const struct solve *s, const struct fore
 	return 0;
 }
 
+static int try_context(struct advice *a, const struct solve *s, const struct forecast *f,
+                       struct err *e)
+{
+	struct forecast_options o = s->o;
+	struct solve_answer best;
+	char option[80];
+
+	if (solve(s, SOLVE_CTX, NULL, 0, &best, e))
+		return -1;
+	if (!best.found || best.number >= f->options.ctx)
+		return 0;
+	o.plan.ctx = (uint32_t)best.number;
+	snprintf(option, sizeof option, "-c %u", o.plan.ctx);
+	return try_options(a, s, f, &o, "ctx-size", option, e);
+}
+
+static int try_cache_types(struct advice *a, const struct solve *s, const struct forecast *f,
+                           struct err *e)
+{
+	static const enum dtype types[] = {DTYPE_Q8_0, DTYPE_Q4_0};
+	static const char *const option[] = {"-k q8_0", "-k q4_0"};
+	struct forecast_options o = s->o;
+
+	for (int i = 0; i < 2; i++) {
+		o.plan.k_type = o.plan.v_type = types[i];
+		if (try_options(a, s, f, &o, "kv-type", option[i], e))
+			return -1;
+	}
+	return 0;
+}
+
+/* Layers on the device take their caches off the host. */
+static int try_layers(struct advice *a, const struct solve *s, const struct forecast *f,
+                      struct err *e)
+{
+	struct solve device = *s;
+	struct forecast_options o = s->o;
+	struct solve_answer best;
+	char option[80];
+
+	if (!s->device_bytes)
+		return 0;
+	/* What the device holds is asked, not what the host does. */
+	device.budget = NULL;
+	if (solve(&device, SOLVE_LAYERS, NULL, 0, &best, e))
+		return -1;
+	if (!best.found || best.number == 0)
+		return 0;
+	snprintf(option, sizeof option, "-g %lld", (long long)best.number);
+	if (f->total.device > s->device_bytes)
+		say(a, "gpu-layers", (uint64_t)best.number, "%s is what the device holds", option);
+	o.device = 1;
+	o.device_layers = (uint32_t)best.number;
+	return s->o.device ? 0 : try_options(a, s, f, &o, "gpu-layers", option, e);
+}
+
 /* What to change when it does not fit. */
 static int say_changes(struct advice *a, const struct solve *s, const struct forecast *f,
                        struct err *e)
 {
 	struct forecast_options o = s->o;
-	uint32_t ctx, layers;
-	int none;
-	char option[80];
 
-	if (solve_ctx(s, &ctx, e))
+	if (try_context(a, s, f, e) || try_cache_types(a, s, f, e))
 		return -1;
-	if (ctx && ctx < f->options.ctx) {
-		o.plan.ctx = ctx;
-		snprintf(option, sizeof option, "-c %u", ctx);
-		if (try_options(a, s, f, &o, "ctx-size", option, e))
-			return -1;
-		o = s->o;
-	}
-	o.plan.k_type = o.plan.v_type = DTYPE_Q8_0;
-	if (try_options(a, s, f, &o, "kv-type", "-k q8_0", e))
-		return -1;
-	o = s->o;
 	o.plan.ubatch = 64;
 	if (f->options.ubatch > 64 && try_options(a, s, f, &o, "ubatch-size", "-u 64", e))
 		return -1;
-	if (try_tables(a, s, f, e))
-		return -1;
-	if (s->device_bytes && f->total.device > s->device_bytes) {
-		if (solve_device_layers(s, &layers, &none, e))
-			return -1;
-		if (!none)
-			say(a, "gpu-layers", layers, "-g %u is what the device holds", layers);
-	}
-	return 0;
+	return try_tables(a, s, f, e) || try_layers(a, s, f, e) ? -1 : 0;
 }
 
-int advise(struct advice *a, const struct solve *s, const struct forecast *f, struct err *e)
+int advise(struct advice *a, const struct solve *s, const struct forecast *f, enum fmt_units units,
+           struct err *e)
 {
 	memset(a, 0, sizeof *a);
+	a->units = units;
 	say_sizes(a, f);
 	say_context(a, f);
 	if (say_device(a, s, f, e))

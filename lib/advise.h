@@ -5,6 +5,7 @@
 #ifndef ADVISE_H
 #define ADVISE_H
 
+#include "fmt.h"
 #include "solve.h"
 
 struct advice_item {
@@ -17,9 +18,11 @@ struct advice_item {
 struct advice {
 	struct advice_item item[ADVICE_ITEMS];
 	unsigned n;
+	enum fmt_units units; /* of the sizes in the texts */
 };
 
 /* f is the forecast of s->g with s->o.  Errors as forecast_make. */
-int advise(struct advice *a, const struct solve *s, const struct forecast *f, struct err *e);
+int advise(struct advice *a, const struct solve *s, const struct forecast *f, enum fmt_units units,
+           struct err *e);
 
 #endif

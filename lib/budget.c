@@ -5,6 +5,9 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "cgroup.h"
+#include "fmt.h"
+
 static struct budget_source *add(struct budget *b, enum budget_of of, uint64_t bytes)
 {
 	struct budget_source *s = &b->source[b->n];
@@ -20,69 +23,22 @@ static struct budget_source *add(struct budget *b, enum budget_of of, uint64_t b
 void budget_fixed(struct budget *b, const char *name, uint64_t bytes)
 {
 	b->n = 0;
-	struct budget_source *s = add(b, BUDGET_CHARGED, bytes);
+	struct budget_source *s = add(b, BUDGET_ALL, bytes);
 	snprintf(s->name, sizeof s->name, "%s", name);
 }
 
-/* The number in a file of one line; 0 when there is none ("max"), or none that limits anything. */
-static uint64_t limit_in(const char *path)
+/* The limits in a file of the group of this process, and of those above it. */
+static void add_groups(struct budget *b, const char *root, int version, const char *file)
 {
-	char line[64];
-	FILE *f = fopen(path, "re");
-	uint64_t v = 0;
+	struct cgroup c;
 
-	if (!f)
-		return 0;
-	if (fgets(line, sizeof line, f) && line[0] >= '0' && line[0] <= '9')
-		v = strtoull(line, NULL, 10);
-	fclose(f);
-	return v >= UINT64_C(1) << 60 ? 0 : v; /* v1 writes "no limit" as a huge number */
-}
-
-/* The limits in files named `file` of the groups from dir/path up to dir. */
-static void add_groups(struct budget *b, const char *dir, const char *path, const char *file)
-{
-	char group[1024], full[2048];
-
-	snprintf(group, sizeof group, "%s", path);
-	for (;;) {
-		snprintf(full, sizeof full, "%s%s/%s", dir, strcmp(group, "/") != 0 ? group : "",
-		         file);
-		uint64_t v = limit_in(full);
+	for (int on = cgroup_find(&c, root, 0, version); on; on = cgroup_up(&c)) {
+		uint64_t v = cgroup_number(&c, file);
 		struct budget_source *s = v ? add(b, BUDGET_CHARGED, v) : NULL;
 		if (s)
-			snprintf(s->name, sizeof s->name, "%s of cgroup %.150s", file, group);
-		char *slash = strrchr(group, '/');
-		if (!slash || !strcmp(group, "/"))
-			return;
-		slash[slash == group] = 0;
+			snprintf(s->name, sizeof s->name, "%s of cgroup %.150s", file,
+			         cgroup_name(&c));
 	}
-}
-
-/* Lines of /proc/self/cgroup: "0::/path" is v2, "4:memory:/path" the memory controller of v1. */
-static void add_cgroups(struct budget *b, const char *root)
-{
-	char name[1024], line[1200], dir[1100];
-	FILE *f;
-
-	snprintf(name, sizeof name, "%s/proc/self/cgroup", root);
-	f = fopen(name, "re");
-	while (f && fgets(line, sizeof line, f)) {
-		line[strcspn(line, "\n")] = 0;
-		char *path = strchr(line, '/');
-		if (!path)
-			continue;
-		if (!strncmp(line, "0::", 3)) {
-			snprintf(dir, sizeof dir, "%.1000s/sys/fs/cgroup", root);
-			add_groups(b, dir, path, "memory.max");
-			add_groups(b, dir, path, "memory.high");
-		} else if (strstr(line, ":memory:")) {
-			snprintf(dir, sizeof dir, "%.1000s/sys/fs/cgroup/memory", root);
-			add_groups(b, dir, path, "memory.limit_in_bytes");
-		}
-	}
-	if (f)
-		fclose(f);
 }
 
 static int add_available(struct budget *b, const char *root, struct err *e)
@@ -125,9 +81,23 @@ int budget_find(struct budget *b, const char *root, struct err *e)
 	b->n = 0;
 	if (add_available(b, root, e))
 		return -1;
-	add_cgroups(b, root);
+	add_groups(b, root, 2, "memory.max");
+	add_groups(b, root, 2, "memory.high");
+	add_groups(b, root, 1, "memory.limit_in_bytes");
 	add_rlimit(b, RLIMIT_AS, "RLIMIT_AS", BUDGET_RESERVED);
 	add_rlimit(b, RLIMIT_DATA, "RLIMIT_DATA", BUDGET_PRIVATE);
+	return 0;
+}
+
+int budget_opt(void *to, const char *value, struct err *e)
+{
+	uint64_t n;
+
+	if (!strcmp(value, "auto"))
+		return budget_find(to, "", e);
+	if (fmt_parse_size(value, &n, e))
+		return -1;
+	budget_fixed(to, "--max-memory", n);
 	return 0;
 }
 
@@ -136,12 +106,13 @@ void budget_reserve(struct budget *b, uint64_t bytes, unsigned percent)
 	for (unsigned i = 0; i < b->n; i++) {
 		struct budget_source *s = &b->source[i];
 		uint64_t take = bytes + (uint64_t)((double)s->bytes * percent / 100);
-		if (s->of == BUDGET_RESIDENT || s->of == BUDGET_CHARGED)
+		if (s->of == BUDGET_RESIDENT || s->of == BUDGET_CHARGED || s->of == BUDGET_ALL)
 			s->bytes -= take < s->bytes ? take : s->bytes;
 	}
 }
 
-const struct budget_source *budget_tightest(const struct budget *b, const uint64_t need[4])
+const struct budget_source *budget_tightest(const struct budget *b,
+                                            const uint64_t need[BUDGET_KINDS])
 {
 	const struct budget_source *best = NULL;
 	int64_t least = 0;
@@ -156,7 +127,8 @@ const struct budget_source *budget_tightest(const struct budget *b, const uint64
 	return best;
 }
 
-const struct budget_source *budget_exceeded(const struct budget *b, const uint64_t need[4])
+const struct budget_source *budget_exceeded(const struct budget *b,
+                                            const uint64_t need[BUDGET_KINDS])
 {
 	const struct budget_source *s = budget_tightest(b, need);
 

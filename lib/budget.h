@@ -15,6 +15,8 @@ enum budget_of {
 	BUDGET_CHARGED,  /* what a control group is charged */
 	BUDGET_RESERVED, /* address space */
 	BUDGET_PRIVATE,  /* anonymous memory, touched or not */
+	BUDGET_ALL,      /* what a machine must have, huge pages too */
+	BUDGET_KINDS
 };
 
 struct budget_source {
@@ -23,7 +25,7 @@ struct budget_source {
 	uint64_t bytes;
 };
 
-#define BUDGET_SOURCES 24
+#define BUDGET_SOURCES 64
 struct budget {
 	struct budget_source source[BUDGET_SOURCES];
 	unsigned n;
@@ -36,15 +38,20 @@ void budget_fixed(struct budget *b, const char *name, uint64_t bytes);
  * tests have their own tree).  Errors: /proc/meminfo cannot be read. */
 int budget_find(struct budget *b, const char *root, struct err *e);
 
+/* -M: to is a struct budget, value a size or "auto". */
+int budget_opt(void *to, const char *value, struct err *e);
+
 /* Takes away what is kept for others: bytes, or percent of each limit on memory (not on address
  * space). */
 void budget_reserve(struct budget *b, uint64_t bytes, unsigned percent);
 
 /* Needs in the order of budget_of.  The source that is exceeded, the tightest one; NULL: all is
  * well. */
-const struct budget_source *budget_exceeded(const struct budget *b, const uint64_t need[4]);
+const struct budget_source *budget_exceeded(const struct budget *b,
+                                            const uint64_t need[BUDGET_KINDS]);
 
 /* The source that leaves least: bytes - need; NULL when there is none. */
-const struct budget_source *budget_tightest(const struct budget *b, const uint64_t need[4]);
+const struct budget_source *budget_tightest(const struct budget *b,
+                                            const uint64_t need[BUDGET_KINDS]);
 
 #endif

@@ -4,10 +4,10 @@
 
 #include "forecast_report.h"
 
-/* The number of a form: "sh", "k8s", "systemd", "docker"; -1 for another (status 2). */
-int emit_find(const char *form, struct err *e);
+/* --emit: to is an int, the number of a form: "sh", "k8s", "systemd", "docker". */
+int emit_opt(void *to, const char *value, struct err *e);
 
 /* Writes the settings; what each number means stands in comments beside it. */
-int emit(const struct report *r, int form, FILE *out, struct err *e);
+int emit(const struct forecast_report *r, int form, FILE *out, struct err *e);
 
 #endif

@@ -40,6 +40,16 @@ const char *fmt_size_si(char out[FMT_SIZE], uint64_t bytes)
 	return size_in(out, bytes, 1000, unit);
 }
 
+const char *fmt_size_as(char out[FMT_SIZE], enum fmt_units units, uint64_t bytes)
+{
+	if (units == FMT_BINARY)
+		return fmt_size(out, bytes);
+	if (units == FMT_SI)
+		return fmt_size_si(out, bytes);
+	snprintf(out, FMT_SIZE, "%llu", (unsigned long long)bytes);
+	return out;
+}
+
 /* Digits and an optional fraction.  strtod would also take signs, "inf", hexadecimal, and an
  * exponent, whose 'e' is a unit here. */
 static const char *parse_decimal(const char *s, long double *v)
@@ -103,7 +113,7 @@ int fmt_colour(FILE *stream)
 	return isatty(fileno(stream)) && !(no && *no) && term && strcmp(term, "dumb") != 0;
 }
 
-void fmt_bar(FILE *out, double value, double max, int width)
+int fmt_bar(FILE *out, double value, double max, int width)
 {
 	static const char *const part[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
 	int utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8");
@@ -117,7 +127,7 @@ void fmt_bar(FILE *out, double value, double max, int width)
 		fputs(part[eighths % 8], out);
 		used++;
 	}
-	fprintf(out, "%*s", width - used, "");
+	return used;
 }
 
 void fmt_xml(const char *s, FILE *out)

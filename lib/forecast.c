@@ -1,54 +1,27 @@
 #include "forecast.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "chunk.h"
-#include "pretok.h"
+#include "forecast_private.h"
 #include "threads.h"
 #include "vocab.h"
 
-#define PAGE UINT64_C(4096)
-
 /*
  * What a process takes whatever the model: measured with bitnet-run on Debian 12, x86-64, between
- * closing the model and the end (smaps: file pages; private pages; address space).
+ * closing the model and the end (smaps: file pages when loaded and at the peak; private pages;
+ * address space).
  */
+#define CODE_START       (UINT64_C(2900) << 10)
 #define CODE_RESIDENT    (UINT64_C(3200) << 10)
 #define CODE_RESERVED    (UINT64_C(4068) << 10)
-#define PROCESS_RESIDENT (UINT64_C(264) << 10)
+#define PROCESS_RESIDENT (UINT64_C(312) << 10)
 #define PROCESS_RESERVED (UINT64_C(620) << 10)
-#define STACK_RESIDENT   (UINT64_C(8) << 10)  /* of a worker */
 #define KERNEL_STACK     (UINT64_C(16) << 10) /* of a thread, in the kernel */
-#define PRETOK_RESIDENT                                                                            \
-	(UINT64_C(28) << 10) /* of PRETOK_BYTES, once the expressions are compiled */
-#define SCRATCH_DECODE                                                                             \
-	(UINT64_C(64) << 10) /* of a thread's KERNELS_SCRATCH: a few tokens at once */
-#define SCRATCH_PREFILL (UINT64_C(188) << 10) /* and many */
-#define FEW_TOKENS      16
-#define MAX_BYTES       (UINT64_C(1) << 62)
-
-static uint64_t pages(uint64_t bytes)
-{
-	return (bytes + PAGE - 1) / PAGE * PAGE;
-}
-
-static uint64_t min2(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-static void formula(struct forecast_region *r, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-static void formula(struct forecast_region *r, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(r->formula, sizeof r->formula, fmt, ap);
-	va_end(ap);
-}
+#define HUGE_PAGE        (UINT64_C(2) << 20)
+#define PER_TABLE        512 /* bytes that a byte of a page table tells the places of */
+#define MAX_BYTES        (UINT64_C(1) << 62)
 
 static void set(struct forecast *f, int i, const char *name, enum mem_tag tag, enum plan_kind kind,
                 uint64_t bytes, const char *what)
@@ -60,98 +33,7 @@ static void set(struct forecast *f, int i, const char *name, enum mem_tag tag, e
 	r->tag = tag;
 	r->kind = kind;
 	r->bytes = bytes;
-	r->start = r->full = pages(bytes);
-}
-
-/* ---- what is touched ---- */
-
-/* Pages that the first `part` bytes of each of n strips of `whole` bytes lie on, strips side by
- * side from a page's start. */
-static uint64_t strips(uint64_t n, uint64_t whole, uint64_t part)
-{
-	uint64_t next = 0, sum = 0; /* first page that is not yet counted */
-
-	if (part >= whole)
-		return pages(n * whole);
-	if (n > 100000) /* where counting would take long, the last page of each is an average */
-		return min2(n * (part + PAGE / 2), pages(n * whole));
-	for (uint64_t i = 0; i < n && part; i++) {
-		uint64_t first = i * whole / PAGE, end = (i * whole + part + PAGE - 1) / PAGE;
-		if (first < next)
-			first = next;
-		sum += end > first ? end - first : 0;
-		next = end > next ? end : next;
-	}
-	return sum * PAGE;
-}
-
-static void touch_cache(struct forecast *f, int i, uint64_t row, uint64_t n)
-{
-	f->region[i].start = 0;
-	f->region[i].full = strips(n, row * f->ctx, row * f->fill);
-}
-
-/* Each buffer's first rows, for as many tokens as are ever computed at once. */
-static void touch_activation(struct forecast *f)
-{
-	struct plan_buffers b, t;
-	uint32_t n = (uint32_t)min2(f->prompt, f->options.ubatch), all = f->options.ubatch;
-	struct forecast_region *r = &f->region[PLAN_ACTIVATION];
-	uint64_t at = 0, next = 0, sum = 0;
-
-	plan_buffers(&b, &f->arch, all);
-	plan_buffers(&t, &f->arch, n ? n : 1);
-	const uint64_t whole[] = {b.x,         b.h,        b.qkv,     b.gate,     b.up,
-	                          b.out,       b.hidden,   b.q8,      b.q8_scale, b.q8_sum,
-	                          b.q8_sum256, b.rope / 2, b.rope / 2};
-	const uint64_t part[] = {t.x,         t.h,        t.qkv,     t.gate,     t.up,
-	                         t.out,       t.hidden,   t.q8,      t.q8_scale, t.q8_sum,
-	                         t.q8_sum256, t.rope / 2, t.rope / 2};
-	for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
-		uint64_t first = at / PAGE, end = (at + part[i] + PAGE - 1) / PAGE;
-		if (first < next)
-			first = next;
-		sum += end > first ? end - first : 0;
-		next = end > next ? end : next;
-		at += whole[i];
-	}
-	r->start = r->full = sum * PAGE;
-}
-
-/* What was measured rather than computed: small parts of regions that are there for the worst case.
- */
-static void touch_rest(struct forecast *f, const struct gguf *g)
-{
-	struct forecast_region *r = f->region;
-	uint64_t scratch = f->prompt > FEW_TOKENS ? SCRATCH_PREFILL : SCRATCH_DECODE, vocab;
-	struct gguf_str model = {"", 0};
-
-	if (gguf_get_str(g, "tokenizer.ggml.model", &model, NULL) < 0)
-		model.n = 0;
-	vocab = r[PLAN_VOCAB].bytes;
-	if (model.n == 4 && !memcmp(model.p, "gpt2", 4) && vocab > PRETOK_BYTES)
-		vocab -= PRETOK_BYTES - PRETOK_RESIDENT;
-	r[PLAN_VOCAB].start = r[PLAN_VOCAB].full = pages(vocab);
-	/* The usual sampling keeps the few likeliest candidates. */
-	r[PLAN_SAMPLER].start = r[PLAN_SAMPLER].full = PAGE;
-	r[PLAN_SCRATCH].start = r[PLAN_SCRATCH].full = (uint64_t)f->options.threads * scratch;
-	r[PLAN_STACKS].start = r[PLAN_STACKS].full =
-	    (uint64_t)(f->options.threads - 1) * STACK_RESIDENT;
-}
-
-/* A table that is only looked up is read where a token points to: a row each, and other rows of the
- * same pages for tokens that come again. */
-static void touch_weights(struct forecast *f, const struct weights *w)
-{
-	struct forecast_region *r = &f->region[PLAN_WEIGHTS_MAPPED];
-	const struct gguf_tensor *embd = w->embd.t;
-
-	if (embd == w->output.t || w->embd.copy || !r->bytes || !embd)
-		return;
-	uint64_t rows = (uint64_t)f->fill * f->options.sequences;
-	uint64_t read = min2(embd->bytes, rows * pages(dtype_row_bytes(embd->type, embd->cols)));
-	r->full = pages(r->bytes - embd->bytes + read);
-	r->start = pages(r->bytes - embd->bytes);
+	r->start = r->full = forecast_pages(bytes);
 }
 
 /* ---- regions ---- */
@@ -159,103 +41,106 @@ static void touch_weights(struct forecast *f, const struct weights *w)
 static void from_plan(struct forecast *f, const struct plan *p, const struct weights *w,
                       const struct gguf *g)
 {
-	const struct arch *a = &f->arch;
-	const struct plan_options *o = &f->options;
-	uint64_t caches = (uint64_t)o->sequences * a->n_layer * a->n_head_kv;
-	struct forecast_region *r = f->region;
-
 	f->ctx = p->ctx;
 	for (int i = 0; i < PLAN_REGIONS; i++)
 		set(f, i, p->region[i].name, p->region[i].tag, p->region[i].kind,
 		    p->region[i].bytes, p->region[i].what);
-	touch_cache(f, PLAN_KV_K, plan_kv_row(o->k_type, a->dim_k), caches);
-	touch_cache(f, PLAN_KV_V, plan_kv_row(o->v_type, a->dim_v), caches);
-	touch_activation(f);
-	touch_weights(f, w);
-	touch_rest(f, g);
-	for (int v = 0; v < 2; v++) {
-		enum dtype t = v ? o->v_type : o->k_type;
-		uint32_t dim = v ? a->dim_v : a->dim_k;
-		formula(
-		    &r[PLAN_KV_K + v],
-		    "%u layers x %u sequences x %u KV heads x %u positions x %llu bytes (a row of "
-		    "%u values in %s)",
-		    a->n_layer, o->sequences, a->n_head_kv, p->ctx,
-		    (unsigned long long)plan_kv_row(t, dim), dim, dtype_get(t)->name);
-	}
-	formula(&r[PLAN_WEIGHTS_MAPPED], "sum of the tensors used in place (-x lists them)");
-	formula(&r[PLAN_WEIGHTS_COPIED], "sum of the tensors copied, each rounded up to 64 bytes%s",
-	        o->load == WEIGHTS_HUGETLB ? ", the whole to 2 MiB" : "");
-	formula(&r[PLAN_VOCAB], "tables of %u tokens and their merges", f->shape.n_vocab);
-	formula(&r[PLAN_ACTIVATION],
-	        "%u rows x (3 x %u + 1 attention + Q, K, V + 2 x %u values x 4 bytes, int8 inputs, "
-	        "scales, sums, angles), rounded up",
-	        o->ubatch, a->n_embd, a->n_ff);
-	formula(&r[PLAN_LOGITS], "%u rows x %u tokens x 4 bytes", o->logits_rows, a->n_vocab);
-	formula(&r[PLAN_SAMPLER], "2 x %u tokens x 8 bytes", a->n_vocab);
-	formula(&r[PLAN_SCRATCH], "%d threads x %d bytes", o->threads, KERNELS_SCRATCH);
-	formula(&r[PLAN_STACKS], "%d workers x %d bytes", o->threads - 1, THREADS_STACK);
+	forecast_touch(f, w, g);
+	forecast_explain(f, g);
 }
 
-/* Caches of an architecture that is not computed here: by shape.c's rules. */
-static int from_shape(struct forecast *f, uint64_t vocab_bytes, struct err *e)
-{
-	static const int unknown[] = {PLAN_ACTIVATION, PLAN_LOGITS, PLAN_SAMPLER, PLAN_SCRATCH};
-	struct forecast_region *r = f->region;
-	uint64_t sum[2] = {0, 0}, filled[2] = {0, 0}, layers = 0;
+/* ---- architectures that are not computed here: by shape.c's rules ---- */
 
-	set(f, PLAN_WEIGHTS_MAPPED, "weights.mapped", MEM_WEIGHTS, PLAN_MAPPED, f->tally.all.bytes,
-	    "tensors used where the file is mapped");
-	set(f, PLAN_WEIGHTS_COPIED, "weights.copied", MEM_WEIGHTS, PLAN_PRIVATE, 0,
-	    "tensors converted or copied");
-	set(f, PLAN_VOCAB, "vocab", MEM_VOCAB, PLAN_PRIVATE, vocab_bytes, "tokenizer tables");
+/* Bytes of the keys or values of layer i with n positions, for all sequences. */
+static int layer_cache(const struct forecast *f, uint32_t i, uint32_t n, int values,
+                       uint64_t *bytes, struct err *e)
+{
+	enum dtype t = values ? f->options.v_type : f->options.k_type;
+
+	if (shape_kv(&f->shape, i, n, t, values, bytes, e))
+		return -1;
+	if (__builtin_mul_overflow(*bytes, (uint64_t)f->options.sequences, bytes) ||
+	    *bytes >= MAX_BYTES)
+		return err_set(e, ERR_TROUBLE, "a KV cache of %u positions is too large", n);
+	return 0;
+}
+
+static int add_caches(struct forecast *f, int values, struct err *e)
+{
+	struct forecast_region *r = &f->region[PLAN_KV_K + values];
+	uint64_t sum = 0, filled = 0, one, held;
+
 	for (uint32_t i = 0; i < f->shape.n_layer; i++) {
 		uint32_t n = shape_positions(&f->shape, i, f->options.ctx, f->options.ubatch);
-		uint32_t have = (uint32_t)min2(n, f->fill);
-		for (int v = 0; v < 2; v++) {
-			uint64_t one, held;
-			enum dtype t = v ? f->options.v_type : f->options.k_type;
-			if (shape_kv(&f->shape, i, n, t, v, &one, e) ||
-			    shape_kv(&f->shape, i, have, t, v, &held, e))
-				return -1;
-			if (__builtin_mul_overflow(one, (uint64_t)f->options.sequences, &one) ||
-			    __builtin_add_overflow(sum[v], one, &sum[v]) || sum[v] >= MAX_BYTES)
-				return err_set(e, ERR_TROUBLE,
-				               "a KV cache of %u positions is too large", n);
-			filled[v] += held * f->options.sequences;
-		}
-		layers += f->shape.layer[i].kv_heads > 0;
+		uint32_t have = (uint32_t)forecast_least(n, f->fill);
+		if (layer_cache(f, i, n, values, &one, e) ||
+		    layer_cache(f, i, have, values, &held, e))
+			return -1;
+		if (__builtin_add_overflow(sum, one, &sum) || sum >= MAX_BYTES)
+			return err_set(e, ERR_TROUBLE, "a KV cache of %u positions is too large",
+			               n);
+		filled += held;
 	}
-	set(f, PLAN_KV_K, "kv.k", MEM_KV, PLAN_PRIVATE, sum[0], "cached keys");
-	set(f, PLAN_KV_V, "kv.v", MEM_KV, PLAN_PRIVATE, sum[1], "cached values");
-	for (int v = 0; v < 2; v++) {
-		r[PLAN_KV_K + v].start = 0;
-		r[PLAN_KV_K + v].full = pages(filled[v]);
-		formula(&r[PLAN_KV_K + v],
-		        "sum over %llu layers of sequences x KV heads x positions x row (-l lists "
-		        "them)",
-		        (unsigned long long)layers);
+	set(f, PLAN_KV_K + values, values ? "kv.v" : "kv.k", MEM_KV, PLAN_PRIVATE, sum,
+	    values ? "cached values" : "cached keys");
+	r->start = 0;
+	r->full = forecast_pages(filled);
+	forecast_explain_layers(f, values);
+	return 0;
+}
+
+static void add_weights(struct forecast *f)
+{
+	int copied = f->options.load == WEIGHTS_READ || f->options.load == WEIGHTS_HUGETLB;
+	uint64_t bytes = f->tally.all.bytes;
+
+	set(f, PLAN_WEIGHTS_MAPPED, "weights.mapped", MEM_WEIGHTS, PLAN_MAPPED, copied ? 0 : bytes,
+	    "tensors used where the file is mapped");
+	if (f->options.load == WEIGHTS_HUGETLB)
+		bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+	set(f, PLAN_WEIGHTS_COPIED, "weights.copied", MEM_WEIGHTS, PLAN_PRIVATE, copied ? bytes : 0,
+	    "tensors converted or copied");
+	forecast_touch_copied(f);
+	forecast_explain_weights(f);
+}
+
+/* What needs a graph to be known.  One row of logits does not: it is left out all the same, so that
+ * what is unknown stays whole. */
+static void add_unknown(struct forecast *f)
+{
+	static const struct {
+		enum plan_index i;
+		enum mem_tag tag;
+		const char *name, *what;
+	} unknown[] = {
+	    {PLAN_ACTIVATION, MEM_ACTIVATION, "activation", "buffers of one ubatch"},
+	    {PLAN_LOGITS, MEM_ACTIVATION, "logits", "logits of the positions asked for"},
+	    {PLAN_SAMPLER, MEM_ACTIVATION, "sampler", "candidates and counts of the sampler"},
+	    {PLAN_SCRATCH, MEM_SCRATCH, "scratch", "work space of the threads"},
+	};
+
+	for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+		set(f, (int)unknown[i].i, unknown[i].name, unknown[i].tag, PLAN_PRIVATE, 0,
+		    unknown[i].what);
+		f->region[unknown[i].i].unknown = 1;
 	}
-	set(f, PLAN_ACTIVATION, "activation", MEM_ACTIVATION, PLAN_PRIVATE, 0,
-	    "buffers of one ubatch");
-	set(f, PLAN_LOGITS, "logits", MEM_ACTIVATION, PLAN_PRIVATE, 0,
-	    "logits of the positions asked for");
-	set(f, PLAN_SAMPLER, "sampler", MEM_ACTIVATION, PLAN_PRIVATE, 0,
-	    "candidates and counts of the sampler");
-	set(f, PLAN_SCRATCH, "scratch", MEM_SCRATCH, PLAN_PRIVATE, 0, "work space of the threads");
+}
+
+static int from_shape(struct forecast *f, uint64_t vocab_bytes, const struct gguf *g, struct err *e)
+{
+	const uint64_t step = PLAN_CTX_STEP;
+
+	f->ctx = (uint32_t)((f->options.ctx + step - 1) / step * step);
+	add_weights(f);
+	set(f, PLAN_VOCAB, "vocab", MEM_VOCAB, PLAN_PRIVATE, vocab_bytes, "tokenizer tables");
+	forecast_explain_vocab(f, g);
+	if (add_caches(f, 0, e) || add_caches(f, 1, e))
+		return -1;
+	add_unknown(f);
 	set(f, PLAN_STACKS, "stacks", MEM_SCRATCH, PLAN_RESERVED,
 	    (uint64_t)(f->options.threads - 1) * THREADS_STACK, "stacks of the workers");
-	r[PLAN_STACKS].start = r[PLAN_STACKS].full =
-	    (uint64_t)(f->options.threads - 1) * STACK_RESIDENT;
-	for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
-		r[unknown[i]].unknown = 1;
-	f->ctx = (uint32_t)((f->options.ctx + (uint64_t)PLAN_CTX_STEP - 1) / PLAN_CTX_STEP *
-	                    PLAN_CTX_STEP);
-	formula(&r[PLAN_WEIGHTS_MAPPED], "sum of all tensors (-x lists them)");
-	formula(&r[PLAN_VOCAB], "tables of %u tokens and their merges", f->shape.n_vocab);
-	formula(&r[PLAN_STACKS], "%d workers x %d bytes", f->options.threads - 1, THREADS_STACK);
-	/* One row of logits needs no graph to be known: it is left out all the same, so that what
-	 * is unknown stays whole. */
+	forecast_touch_stacks(f);
+	forecast_explain_stacks(f);
 	return 0;
 }
 
@@ -272,8 +157,8 @@ static int add_state(struct forecast *f, struct err *e)
 	if (__builtin_mul_overflow(sum, (uint64_t)f->options.sequences, &sum) || sum >= MAX_BYTES)
 		return err_set(e, ERR_TROUBLE, "the recurrent state is too large");
 	set(f, FORECAST_STATE, "state", MEM_KV, PLAN_PRIVATE, sum, "recurrent state");
-	formula(&f->region[FORECAST_STATE], "%llu layers x %u sequences x %llu bytes",
-	        (unsigned long long)n, f->options.sequences, (unsigned long long)one);
+	forecast_formula(&f->region[FORECAST_STATE], "%llu layers x %u sequences x %llu bytes",
+	                 (unsigned long long)n, f->options.sequences, (unsigned long long)one);
 	return 0;
 }
 
@@ -281,32 +166,39 @@ static int add_state(struct forecast *f, struct err *e)
 static void add_process(struct forecast *f, const struct gguf *g)
 {
 	struct forecast_region *r = f->region;
-	uint64_t tables = g->n_tensors * sizeof(struct gguf_tensor) +
-	                  (g->n_kv + 1) * sizeof(struct gguf_kv) + 8 * (g->n_tensors + g->n_kv) +
-	                  (f->computed ? f->layers * sizeof(struct weights_layer) : 0);
+	uint64_t layers = f->computed ? f->layers : 0;
+	uint64_t tables = g->n_tensors * (sizeof(struct gguf_tensor) + 8) +
+	                  (g->n_kv + 1) * sizeof(struct gguf_kv) + 8 * g->n_kv +
+	                  layers * sizeof(struct weights_layer);
 
 	set(f, FORECAST_HEADER, "header", MEM_IO, PLAN_MAPPED, f->tally.header_bytes,
 	    "metadata and tensor list, where the file is mapped");
-	formula(&r[FORECAST_HEADER], "bytes in front of the data section");
+	forecast_formula(&r[FORECAST_HEADER], "%llu bytes in front of the data section",
+	                 (unsigned long long)f->tally.header_bytes);
 	set(f, FORECAST_TABLES, "tables", MEM_IO, PLAN_PRIVATE, tables,
 	    "lists of tensors and keys");
-	formula(&r[FORECAST_TABLES], "%llu tensors, %llu keys, %u layers",
-	        (unsigned long long)g->n_tensors, (unsigned long long)g->n_kv, f->layers);
+	forecast_formula(&r[FORECAST_TABLES],
+	                 "%llu tensors x %zu bytes + %llu keys x %zu + %zu + %llu layers x %zu",
+	                 (unsigned long long)g->n_tensors, sizeof(struct gguf_tensor) + 8,
+	                 (unsigned long long)g->n_kv, sizeof(struct gguf_kv) + 8,
+	                 sizeof(struct gguf_kv), (unsigned long long)layers,
+	                 sizeof(struct weights_layer));
 	set(f, FORECAST_STAGING, "staging", MEM_IO, PLAN_PRIVATE, 0,
 	    "buffers between host and device");
 	set(f, FORECAST_PROCESS, "process", MEM_OTHER, PLAN_PRIVATE, PROCESS_RESERVED,
 	    "private pages of libraries, heap and stack");
 	r[FORECAST_PROCESS].start = r[FORECAST_PROCESS].full = PROCESS_RESIDENT;
-	formula(&r[FORECAST_PROCESS], "measured, the same for every model");
+	forecast_formula(&r[FORECAST_PROCESS], "measured, the same for every model");
 	set(f, FORECAST_POOL, "pool", MEM_OTHER, PLAN_RESERVED, CHUNK_BYTES + CHUNK_SPACE / 8,
 	    "address space of the allocator");
 	r[FORECAST_POOL].start = r[FORECAST_POOL].full = 0;
-	formula(&r[FORECAST_POOL], "one chunk of %zu bytes and a bit for each that could be",
-	        (size_t)CHUNK_BYTES);
+	forecast_formula(&r[FORECAST_POOL], "one chunk of %zu bytes and %zu of marks",
+	                 (size_t)CHUNK_BYTES, (size_t)(CHUNK_SPACE / 8));
 	set(f, FORECAST_CODE, "code", MEM_OTHER, PLAN_MAPPED, CODE_RESERVED,
 	    "program and libraries");
-	r[FORECAST_CODE].start = r[FORECAST_CODE].full = CODE_RESIDENT;
-	formula(&r[FORECAST_CODE], "measured, the same for every model");
+	r[FORECAST_CODE].start = CODE_START;
+	r[FORECAST_CODE].full = CODE_RESIDENT;
+	forecast_formula(&r[FORECAST_CODE], "measured, the same for every model");
 }
 
 /* ---- device ---- */
@@ -364,11 +256,11 @@ static void split(struct forecast *f, const struct gguf *g, const struct forecas
 		weights +=
 		    f->tally.group[TALLY_EMBEDDING].bytes; /* tied: the head is a second copy */
 	r[PLAN_WEIGHTS_MAPPED].device = weights;
-	both -= min2(both, n ? r[FORECAST_STATE].bytes * n / f->layers : 0);
+	both -= forecast_least(both, n ? r[FORECAST_STATE].bytes * n / f->layers : 0);
 	/* Layers without a cache of their own may count one that the regions do not hold. */
-	both = min2(both, k + v);
+	both = forecast_least(both, k + v);
 	r[PLAN_KV_K].device = share(both, k, k + v);
-	r[PLAN_KV_V].device = min2(both - r[PLAN_KV_K].device, v);
+	r[PLAN_KV_V].device = forecast_least(both - r[PLAN_KV_K].device, v);
 	if (n) {
 		r[PLAN_ACTIVATION].device = r[PLAN_ACTIVATION].bytes;
 		r[PLAN_LOGITS].device = f->device_head ? r[PLAN_LOGITS].bytes : 0;
@@ -376,21 +268,22 @@ static void split(struct forecast *f, const struct gguf *g, const struct forecas
 		set(f, FORECAST_STAGING, "staging", MEM_IO, PLAN_PRIVATE,
 		    2 * (uint64_t)f->options.ubatch * f->shape.n_embd * sizeof(float),
 		    "buffers between host and device");
-		formula(&r[FORECAST_STAGING], "2 x %u rows x %u values x 4 bytes",
-		        f->options.ubatch, f->shape.n_embd);
+		forecast_formula(&r[FORECAST_STAGING], "2 x %u rows x %u values x 4 bytes",
+		                 f->options.ubatch, f->shape.n_embd);
 	}
 	/* Caches on the device are not on the host. */
 	for (int i = PLAN_KV_K; i <= PLAN_KV_V; i++) {
-		r[i].full = pages(share(r[i].full, r[i].bytes - r[i].device, r[i].bytes));
+		r[i].full = forecast_pages(share(r[i].full, r[i].bytes - r[i].device, r[i].bytes));
 		r[i].bytes -= r[i].device;
 	}
 	r[FORECAST_STATE].bytes -= r[FORECAST_STATE].device;
-	r[FORECAST_STATE].start = r[FORECAST_STATE].full = pages(r[FORECAST_STATE].bytes);
+	r[FORECAST_STATE].start = r[FORECAST_STATE].full = forecast_pages(r[FORECAST_STATE].bytes);
 }
 
 /* ---- totals ---- */
 
-static int add_up(struct forecast *f, const struct forecast_options *o, struct err *e)
+static int add_up(struct forecast *f, const struct gguf *g, const struct forecast_options *o,
+                  struct err *e)
 {
 	struct forecast_totals *t = &f->total;
 
@@ -406,7 +299,18 @@ static int add_up(struct forecast *f, const struct forecast_options *o, struct e
 	}
 	if (f->device_layers)
 		t->device += o->device_overhead;
-	t->charged = t->full + pages(t->full / 512) + (uint64_t)f->options.threads * KERNEL_STACK;
+	t->complete = f->computed && !f->vocab[0];
+	const struct forecast_region *copied = &f->region[PLAN_WEIGHTS_COPIED];
+	int huge = f->options.load == WEIGHTS_HUGETLB;
+	t->load = t->start + forecast_load_extra(f, g);
+	t->peak = t->full > t->load ? t->full : t->load;
+	t->tables = forecast_pages(t->full / PER_TABLE);
+	t->stacks = (uint64_t)f->options.threads * KERNEL_STACK;
+	t->huge = huge ? copied->bytes : 0;
+	/* Tensors that are mapped are resident, so their pages are counted. */
+	t->cache =
+	    huge || f->options.load == WEIGHTS_READ ? forecast_pages(f->tally.data_bytes) : 0;
+	t->charged = t->full + t->tables + t->stacks + t->cache;
 	return 0;
 }
 
@@ -423,10 +327,10 @@ static void settle(struct forecast *f, const struct forecast_options *o)
 	plan_settle(p, &a);
 	f->fill = p->ctx;
 	if (o->has_fill && o->fill_percent)
-		f->fill = (uint32_t)((uint64_t)p->ctx * min2(o->fill, 100) / 100);
+		f->fill = (uint32_t)((uint64_t)p->ctx * forecast_least(o->fill, 100) / 100);
 	else if (o->has_fill)
-		f->fill = (uint32_t)min2(o->fill, p->ctx);
-	f->prompt = (uint32_t)min2(o->prompt ? o->prompt : f->fill, p->ctx);
+		f->fill = (uint32_t)forecast_least(o->fill, p->ctx);
+	f->prompt = (uint32_t)forecast_least(o->prompt ? o->prompt : f->fill, p->ctx);
 }
 
 /* The graph that bitnet-run computes, when it is one; sets reason when not. */
@@ -461,16 +365,21 @@ static int regions(struct forecast *f, const struct gguf *g, const struct weight
 
 	if (vocab_plan(g, &vocab, &no_vocab))
 		snprintf(f->vocab, sizeof f->vocab, "%.199s", no_vocab.text);
-	if (!f->computed)
-		return from_shape(f, vocab, e);
-	if (plan_make(&p, &f->arch, w, vocab, &f->options, e))
-		return -1;
-	from_plan(f, &p, w, g);
+	if (!f->computed) {
+		if (from_shape(f, vocab, g, e))
+			return -1;
+	} else {
+		if (plan_make(&p, &f->arch, w, vocab, &f->options, e))
+			return -1;
+		from_plan(f, &p, w, g);
+	}
+	f->region[PLAN_VOCAB].unknown = f->vocab[0] != 0;
 	return 0;
 }
 
 /* The weights of g in place of those of the graph that was planned. */
-static void exchange_weights(struct forecast *f, const struct gguf *graph)
+static void exchange_weights(struct forecast *f, const struct weights *w, const struct gguf *g,
+                             const struct gguf *graph)
 {
 	struct forecast_region *r = &f->region[PLAN_WEIGHTS_MAPPED];
 	struct tally t;
@@ -478,8 +387,11 @@ static void exchange_weights(struct forecast *f, const struct gguf *graph)
 	if (!r->bytes)
 		r = &f->region[PLAN_WEIGHTS_COPIED];
 	tally_make(&t, graph);
-	r->bytes = r->bytes - min2(r->bytes, t.all.bytes) + f->tally.all.bytes;
-	r->start = r->full = pages(r->bytes);
+	r->bytes = r->bytes - forecast_least(r->bytes, t.all.bytes) + f->tally.all.bytes;
+	if (f->options.load == WEIGHTS_HUGETLB)
+		r->bytes = (r->bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+	forecast_touch_weights(f, w, g);
+	forecast_explain_weights(f);
 }
 
 /* Ids that mean other types to other programs, and what they are here. */
@@ -487,11 +399,14 @@ static void note_shared_ids(struct forecast *f, const struct gguf *g)
 {
 	for (uint64_t i = 0; i < g->n_tensors; i++) {
 		const struct gguf_tensor *t = &g->tensors[i];
-		if (t->id != 36 && t->id != 38)
+		/* A view has other types than the file says; of other readings gguf.h warns. */
+		if (dtype_get(t->type)->id != t->id ||
+		    (t->type != DTYPE_I2_S && t->type != DTYPE_TL1 && t->type != DTYPE_IQ4_NL_4_8))
 			continue;
 		snprintf(f->shared, sizeof f->shared,
-		         "type %u was another type once: taken for %s by the tensors' sizes", t->id,
-		         dtype_get(t->type)->name);
+		         "type %u has several meanings: taken for %s %s", t->id,
+		         dtype_get(t->type)->name,
+		         t->room ? "by the tensors' sizes" : "as usual, no size tells");
 		return;
 	}
 }
@@ -515,10 +430,10 @@ int forecast_make(struct forecast *f, const struct gguf *g, const struct forecas
 	if (regions(f, g, &w, e) || add_state(f, e))
 		goto fail;
 	if (graph != g)
-		exchange_weights(f, graph);
+		exchange_weights(f, &w, g, graph);
 	add_process(f, g);
 	split(f, g, o);
-	if (add_up(f, o, e))
+	if (add_up(f, g, o, e))
 		goto fail;
 	weights_close(&w);
 	return 0;
@@ -533,7 +448,38 @@ void forecast_free(struct forecast *f)
 	shape_free(&f->shape);
 }
 
+void forecast_add(struct forecast_totals *sum, const struct forecast_totals *t)
+{
+	sum->reserved += t->reserved;
+	sum->private += t->private;
+	sum->start += t->start;
+	sum->full += t->full;
+	sum->load += t->load;
+	sum->peak += t->peak;
+	sum->tables += t->tables;
+	sum->stacks += t->stacks;
+	sum->cache += t->cache;
+	sum->charged += t->charged;
+	sum->huge += t->huge;
+	sum->device += t->device;
+	sum->complete = sum->complete && t->complete;
+}
+
+const char *forecast_lacks(const struct forecast *f)
+{
+	if (!f->computed && f->vocab[0])
+		return " (without compute and the tokenizer, which are unknown)";
+	if (!f->computed)
+		return " (without compute, which is unknown)";
+	return f->vocab[0] ? " (without the tokenizer, which is unknown)" : "";
+}
+
 uint64_t forecast_need(const struct forecast *f)
 {
-	return f->total.charged > f->total.full ? f->total.charged : f->total.full;
+	return f->total.charged - f->total.cache;
+}
+
+uint64_t forecast_ram(const struct forecast *f)
+{
+	return forecast_need(f) + f->total.huge;
 }

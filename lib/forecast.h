@@ -38,7 +38,7 @@ enum forecast_index {
 	FORECAST_REGIONS
 };
 
-#define FORECAST_FORMULA 192
+#define FORECAST_FORMULA 320
 
 struct forecast_region {
 	const char *name, *what; /* static */
@@ -49,17 +49,27 @@ struct forecast_region {
 	uint64_t start;  /* resident when the model is loaded and the cache is empty */
 	uint64_t full;   /* resident when the tokens asked for are stored */
 	uint64_t device; /* bytes on the device; the others are the host's part */
-	char formula[FORECAST_FORMULA]; /* with the values put into it */
+	char formula[FORECAST_FORMULA]; /* of bytes, with the values put into it */
+	char touched[160];              /* how start and full come about */
 };
 
+/* Bytes.  With load=read the file goes through the page cache, which a cgroup is charged too and
+ * which the kernel takes back when it needs room; huge pages come from a pool of their own, which
+ * is neither resident nor charged. */
 struct forecast_totals {
 	uint64_t reserved; /* address space */
 	uint64_t private;  /* anonymous memory that is allocated, touched or not */
-	uint64_t start;    /* resident, cache empty */
-	uint64_t full;     /* resident, tokens stored; the peak */
-	uint64_t
-	    charged; /* what a cgroup is charged at that moment: full, page tables, kernel stacks */
-	uint64_t device; /* on the device, driver included */
+	uint64_t start;    /* resident: the model is loaded, nothing is computed */
+	uint64_t full;     /* resident: the tokens are stored */
+	uint64_t load; /* resident at most while loading: a file that is copied is there in part */
+	uint64_t peak; /* resident at most: full or load */
+	uint64_t tables;  /* page tables then */
+	uint64_t stacks;  /* of the threads, in the kernel */
+	uint64_t cache;   /* page cache of a file that is copied */
+	uint64_t charged; /* what a cgroup is charged then: full + tables + stacks + cache */
+	uint64_t huge;    /* huge pages */
+	uint64_t device;  /* on the device, driver included */
+	int complete;     /* nothing is unknown */
 };
 
 struct forecast {
@@ -87,12 +97,21 @@ int forecast_make(struct forecast *f, const struct gguf *g, const struct forecas
                   struct err *e);
 void forecast_free(struct forecast *f);
 
+/* Adds t to a sum over several models. */
+void forecast_add(struct forecast_totals *sum, const struct forecast_totals *t);
+
 /* Bytes of layer i: its tensors, and its caches for all sequences. */
 void forecast_layer(const struct forecast *f, const struct gguf *g, uint32_t i, uint64_t *weights,
                     uint64_t *kv);
 
-/* What a run must be given: the larger of what is resident and what a cgroup is charged. */
+/* What the totals lack, to be put behind them: "" or " (without compute, which is unknown)". */
+const char *forecast_lacks(const struct forecast *f);
+
+/* What a cgroup must allow: charged without the page cache that can be taken back. */
 uint64_t forecast_need(const struct forecast *f);
+
+/* What a machine must have: the same and huge pages. */
+uint64_t forecast_ram(const struct forecast *f);
 
 /* Driver and context on a device where nothing else is said: an assumption, to be replaced by what
  * the device at hand takes (it differs by driver and model). */

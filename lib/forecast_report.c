@@ -1,9 +1,13 @@
 #include "forecast_report.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fmt.h"
+
+/* Columns of the terminal below which a bar says nothing. */
+#define LEAST_BAR 12
 
 /* ---- columns ---- */
 
@@ -20,7 +24,7 @@ static const struct {
     [FORMULA] = {"formula", 0, 1},
 };
 
-int report_column(const char *name, size_t n)
+static int column_of(const char *name, size_t n)
 {
 	for (int i = 0; i < COLUMNS; i++)
 		if (strlen(columns[i].name) == n && !memcmp(columns[i].name, name, n))
@@ -28,24 +32,73 @@ int report_column(const char *name, size_t n)
 	return -1;
 }
 
-const char *report_columns(void)
+int forecast_report_opt_columns(void *to, const char *value, struct err *e)
 {
-	return "name, kind, tag, size, start, full, device, share, what, formula";
+	struct forecast_report_options *r = to;
+
+	for (r->n_columns = 0;; value++) {
+		size_t n = strcspn(value, ",");
+		int c = column_of(value, n);
+		if (c < 0 || r->n_columns == FORECAST_REPORT_COLUMNS)
+			return err_set(e, ERR_TROUBLE,
+			               "'%.*s' is not one of name, kind, tag, size, start, full, "
+			               "device, share, what, formula",
+			               (int)n, value);
+		r->columns[r->n_columns++] = c;
+		value += n;
+		if (!*value)
+			return 0;
+	}
 }
 
-const char *report_size(enum report_units u, uint64_t bytes, char out[24])
+int forecast_report_opt_plot(void *to, const char *value, struct err *e)
 {
-	if (u == REPORT_BINARY)
-		return fmt_size(out, bytes);
-	if (u == REPORT_SI)
-		return fmt_size_si(out, bytes);
-	snprintf(out, 24, "%" PRIu64, bytes);
+	static const char *const when[] = {"auto", "always", "never"};
+
+	for (int i = 0; i < 3; i++)
+		if (!strcmp(value, when[i])) {
+			*(int *)to = i;
+			return 0;
+		}
+	return err_set(e, ERR_TROUBLE, "'%s' is not auto, always or never", value);
+}
+
+/* ---- warnings ---- */
+
+/* Whether the i-th is in this list of n; else i counts on behind it. */
+static int take(unsigned *i, unsigned n)
+{
+	if (*i < n)
+		return 1;
+	*i -= n;
+	return 0;
+}
+
+const char *forecast_report_warning(const struct forecast_report *r, unsigned i,
+                                    char out[FORECAST_WARNING])
+{
+	const struct forecast *f = r->f;
+
+	if (take(&i, r->g->n_warnings))
+		snprintf(out, FORECAST_WARNING, "%s", r->g->warnings[i].text);
+	else if (take(&i, f->shape.n_assumed))
+		snprintf(out, FORECAST_WARNING, "%s", f->shape.assumed[i]);
+	else if (take(&i, f->shared[0] != 0))
+		snprintf(out, FORECAST_WARNING, "%s", f->shared);
+	else if (take(&i, f->tally.longer != 0))
+		snprintf(out, FORECAST_WARNING, "%" PRIu64 " bytes behind the last tensor",
+		         f->tally.longer);
+	else if (take(&i, r->refused != 0))
+		snprintf(out, FORECAST_WARNING,
+		         "%u tensors keep their type: their shapes do not fit", r->refused);
+	else
+		return NULL;
 	return out;
 }
 
 /* ---- text ---- */
 
-static const char *cell(const struct report *r, const struct report_options *o,
+static const char *cell(const struct forecast_report *r, const struct forecast_report_options *o,
                         const struct forecast_region *x, int column, char out[24])
 {
 	uint64_t all = r->f->total.full;
@@ -58,13 +111,13 @@ static const char *cell(const struct report *r, const struct report_options *o,
 	case TAG:
 		return mem_tag_name(x->tag);
 	case SIZE:
-		return x->unknown ? "unknown" : report_size(o->units, x->bytes, out);
+		return x->unknown ? "unknown" : fmt_size_as(out, o->units, x->bytes);
 	case START:
-		return x->unknown ? "unknown" : report_size(o->units, x->start, out);
+		return x->unknown ? "unknown" : fmt_size_as(out, o->units, x->start);
 	case FULL:
-		return x->unknown ? "unknown" : report_size(o->units, x->full, out);
+		return x->unknown ? "unknown" : fmt_size_as(out, o->units, x->full);
 	case DEVICE:
-		return report_size(o->units, x->device, out);
+		return fmt_size_as(out, o->units, x->device);
 	case SHARE:
 		snprintf(out, 24, "%.1f%%", all ? 100.0 * (double)x->full / (double)all : 0);
 		return out;
@@ -75,10 +128,32 @@ static const char *cell(const struct report *r, const struct report_options *o,
 	}
 }
 
-static unsigned chosen(const struct report *r, const struct report_options *o,
-                       int out[REPORT_COLUMNS])
+/* Takes column out of list[n]; returns how many are left. */
+static unsigned leave_out(int *list, unsigned n, enum column column)
+{
+	unsigned left = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if (list[i] != (int)column)
+			list[left++] = list[i];
+	return left;
+}
+
+static int width_of(const int *list, unsigned n)
+{
+	int width = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		width += columns[list[i]].width + 1;
+	return width;
+}
+
+/* The columns asked for, or the usual ones; where these leave no room for bars, fewer. */
+static unsigned chosen(const struct forecast_report *r, const struct forecast_report_options *o,
+                       int out[FORECAST_REPORT_COLUMNS])
 {
 	static const int usual[] = {NAME, KIND, SIZE, START, FULL};
+	static const enum column dispensable[] = {KIND, START, SIZE};
 	unsigned n = o->n_columns;
 
 	memcpy(out, o->columns, sizeof o->columns);
@@ -90,6 +165,8 @@ static unsigned chosen(const struct report *r, const struct report_options *o,
 		out[n++] = DEVICE;
 	if (!o->bars)
 		out[n++] = WHAT;
+	for (int i = 0; o->bars && i < 3 && o->width - width_of(out, n) < LEAST_BAR; i++)
+		n = leave_out(out, n, dispensable[i]);
 	return n;
 }
 
@@ -107,52 +184,64 @@ static void put_cell(FILE *out, int column, const char *text, int last)
 		fputc(' ', out);
 }
 
-static void put_bar(const struct report_options *o, const struct report *r,
-                    const struct forecast_region *x, int used, FILE *out)
+/* A bar of the resident part, beside so many columns. */
+static void put_bar(const struct forecast_report_options *o, const struct forecast_report *r,
+                    const struct forecast_region *x, int beside, FILE *out)
 {
-	int width = o->width - used - 1;
+	int width = o->width - beside;
 	uint64_t most = 0;
+	char *bar = NULL;
+	size_t n = 0;
 
 	for (int i = 0; i < FORECAST_REGIONS; i++)
 		most = r->f->region[i].full > most ? r->f->region[i].full : most;
-	if (width < 4)
+	width = width > 40 ? 40 : width;
+	FILE *f = width < 4 ? NULL : open_memstream(&bar, &n);
+	if (!f)
 		return;
-	fputc(' ', out);
-	if (o->colour)
-		fprintf(out, "\033[%dm", x->kind == PLAN_MAPPED ? 34 : 33);
-	fmt_bar(out, (double)x->full, (double)most, width > 40 ? 40 : width);
-	if (o->colour)
-		fputs("\033[0m", out);
+	int used = fmt_bar(f, (double)x->full, (double)most, width);
+	/* What rounds to no column is left out, with its space and colour. */
+	if (!fclose(f) && used && o->colour)
+		fprintf(out, " \033[%dm%s\033[0m", x->kind == PLAN_MAPPED ? 34 : 33, bar);
+	else if (used)
+		fprintf(out, " %s", bar);
+	free(bar);
 }
 
-static void put_regions(const struct report *r, const struct report_options *o, FILE *out)
+static void put_region(const struct forecast_report *r, const struct forecast_report_options *o,
+                       const struct forecast_region *x, const int *column, unsigned n, FILE *out)
 {
-	int column[REPORT_COLUMNS], used = 0;
-	unsigned n = chosen(r, o, column);
 	char text[24];
 
-	for (unsigned c = 0; c < n; c++) {
-		used += columns[column[c]].width + 1;
-		if (!o->no_heading)
-			put_cell(out, column[c], columns[column[c]].name, c + 1 == n);
-	}
+	for (unsigned c = 0; c < n; c++)
+		put_cell(out, column[c], cell(r, o, x, column[c], text), c + 1 == n);
+	if (o->bars)
+		put_bar(o, r, x, width_of(column, n), out);
+	fputc('\n', out);
+	if (o->explain && x->formula[0])
+		fprintf(out, "    size = %s\n", x->formula);
+	if (o->explain && x->touched[0] && x->full)
+		fprintf(out, "    full: %s\n", x->touched);
+}
+
+static void put_regions(const struct forecast_report *r, const struct forecast_report_options *o,
+                        FILE *out)
+{
+	int column[FORECAST_REPORT_COLUMNS];
+	unsigned n = chosen(r, o, column);
+
+	for (unsigned c = 0; c < n && !o->no_heading; c++)
+		put_cell(out, column[c], columns[column[c]].name, c + 1 == n);
 	if (!o->no_heading)
 		fputc('\n', out);
 	for (int i = 0; i < FORECAST_REGIONS; i++) {
 		const struct forecast_region *x = &r->f->region[i];
-		if (!x->bytes && !x->unknown && !x->device)
-			continue;
-		for (unsigned c = 0; c < n; c++)
-			put_cell(out, column[c], cell(r, o, x, column[c], text), c + 1 == n);
-		if (o->bars)
-			put_bar(o, r, x, used, out);
-		fputc('\n', out);
-		if (o->explain && x->formula[0])
-			fprintf(out, "    = %s\n", x->formula);
+		if (x->bytes || x->unknown || x->device)
+			put_region(r, o, x, column, n, out);
 	}
 }
 
-static void put_title(const struct report *r, FILE *out)
+static void put_title(const struct forecast_report *r, enum fmt_units u, FILE *out)
 {
 	const struct forecast *f = r->f;
 	const struct plan_options *o = &f->options;
@@ -162,7 +251,7 @@ static void put_title(const struct report *r, FILE *out)
 	        f->tally.all.elements);
 	if (f->tally.ternary.elements)
 		fprintf(out, " (%" PRIu64 " ternary)", f->tally.ternary.elements);
-	fprintf(out, ", %s\n", report_size(REPORT_BINARY, f->tally.file_bytes, size));
+	fprintf(out, ", %s\n", fmt_size_as(size, u, f->tally.file_bytes));
 	fprintf(out,
 	        "context %u, sequences %u, ubatch %u, threads %d, cache %s,%s, %u tokens stored\n",
 	        o->ctx, o->sequences, o->ubatch, o->threads, dtype_get(o->k_type)->name,
@@ -173,63 +262,99 @@ static void put_title(const struct report *r, FILE *out)
 		fprintf(out, "vocab: unknown (%s)\n", f->vocab);
 }
 
-static void put_types(const struct report *r, const struct report_options *o, FILE *out)
+static void put_types(const struct forecast_report *r, const struct forecast_report_options *o,
+                      FILE *out)
 {
 	const struct tally *t = &r->f->tally;
 	char size[24], more[24];
 
+	if (!t->all.tensors) {
+		fputs("\nno tensors: the file has no weights\n", out);
+		return;
+	}
 	fprintf(out, "\nweights         tensors        size\n");
 	for (int i = 1; i < DTYPE_COUNT; i++) {
 		if (!t->type[i].tensors)
 			continue;
 		fprintf(out, "  %-12s %8" PRIu64 " %11s", dtype_get((enum dtype)i)->name,
-		        t->type[i].tensors, report_size(o->units, t->type[i].bytes, size));
+		        t->type[i].tensors, fmt_size_as(size, o->units, t->type[i].bytes));
 		if (t->overhead[i])
 			fprintf(out, "  %s of scales and padding",
-			        report_size(o->units, t->overhead[i], more));
+			        fmt_size_as(more, o->units, t->overhead[i]));
 		if (t->lookup[i])
 			fprintf(out, "; lookup tables %s a token",
-			        report_size(o->units, t->lookup[i], more));
+			        fmt_size_as(more, o->units, t->lookup[i]));
 		fputc('\n', out);
 	}
 	for (int i = 0; i < TALLY_GROUPS; i++)
 		if (t->group[i].tensors)
 			fprintf(out, "  %-12s %8" PRIu64 " %11s\n",
 			        tally_group_name((enum tally_group)i), t->group[i].tensors,
-			        report_size(o->units, t->group[i].bytes, size));
+			        fmt_size_as(size, o->units, t->group[i].bytes));
 }
 
-static void put_layers(const struct report *r, const struct report_options *o, FILE *out)
+static void put_layers(const struct forecast_report *r, const struct forecast_report_options *o,
+                       FILE *out)
 {
 	char w[24], k[24];
 	uint64_t weights, kv;
 
-	fprintf(out, "\nlayer     weights       cache\n");
+	fputs(o->no_heading ? "\n" : "\nlayer     weights       cache\n", out);
 	for (uint32_t i = 0; i < r->f->layers; i++) {
 		forecast_layer(r->f, r->g, i, &weights, &kv);
-		fprintf(out, "%5u %11s %11s%s\n", i, report_size(o->units, weights, w),
-		        report_size(o->units, kv, k),
+		fprintf(out, "%5u %11s %11s%s\n", i, fmt_size_as(w, o->units, weights),
+		        fmt_size_as(k, o->units, kv),
 		        i + r->f->device_layers >= r->f->layers ? "  device" : "");
 	}
 }
 
-static void put_tensors(const struct report *r, const struct report_options *o, FILE *out)
+static void put_tensors(const struct forecast_report *r, const struct forecast_report_options *o,
+                        FILE *out)
 {
 	char name[200], size[24];
 
-	fprintf(
-	    out,
-	    "\ntensor                           type            rows      columns        size\n");
+	fputc('\n', out);
+	if (!o->no_heading)
+		fprintf(out, "%-32s %-8s %11s %12s %11s\n", "tensor", "type", "rows", "columns",
+		        "size");
 	for (uint64_t i = 0; i < r->g->n_tensors; i++) {
 		const struct gguf_tensor *t = &r->g->tensors[i];
 		fprintf(out, "%-32s %-8s %11" PRIu64 " %12" PRIu64 " %11s\n",
 		        err_quote(name, sizeof name, t->name.p, t->name.n),
 		        dtype_get(t->type)->name, t->rows, t->cols,
-		        report_size(o->units, t->bytes, size));
+		        fmt_size_as(size, o->units, t->bytes));
 	}
 }
 
-static void put_totals(const struct report *r, const struct report_options *o, FILE *out)
+/* How each total comes about, with the values put into it. */
+static void explain_total(const struct forecast_report *r, int i, FILE *out)
+{
+	const struct forecast_totals *t = &r->f->total;
+	static const char *const sum[] = {"the sizes", "the sizes of private regions",
+	                                  "the start column", "the full column"};
+	uint64_t on_device = 0;
+
+	for (int k = 0; k < FORECAST_REGIONS; k++)
+		on_device += r->f->region[k].device;
+	if (i < 4)
+		fprintf(out, "    = sum of %s\n", sum[i]);
+	else if (i == 4 && t->peak > t->full)
+		fprintf(out,
+		        "    = resident.start %" PRIu64 " + a piece that is copied %" PRIu64 "\n",
+		        t->start, t->peak - t->start);
+	else if (i == 5)
+		fprintf(
+		    out,
+		    "    = resident %" PRIu64 " + page tables %" PRIu64 " (a 512th, whole pages) "
+		    "+ kernel stacks %" PRIu64 " (%d threads x 16384) + page cache %" PRIu64 "\n",
+		    t->full, t->tables, t->stacks, r->f->options.threads, t->cache);
+	else if (i == 7)
+		fprintf(out, "    = sum of the device column %" PRIu64 " + driver %" PRIu64 "\n",
+		        on_device, t->device - on_device);
+}
+
+static void put_totals(const struct forecast_report *r, const struct forecast_report_options *o,
+                       FILE *out)
 {
 	const struct forecast_totals *t = &r->f->total;
 	char size[24];
@@ -239,22 +364,33 @@ static void put_totals(const struct report *r, const struct report_options *o, F
 	} rows[] = {
 	    {"reserved", "address space", t->reserved},
 	    {"private", "anonymous memory, touched or not", t->private},
-	    {"resident.start", "the model is loaded, the cache is empty", t->start},
-	    {"resident.full", "the tokens are stored: the peak", t->full},
-	    {"charged", "what a cgroup is charged then", t->charged},
+	    {"resident.start", "the model is loaded, nothing is computed", t->start},
+	    {"resident.full", "the tokens are stored", t->full},
+	    {"resident.peak",
+	     t->peak > t->full ? "the most at any time: while the file is copied"
+	                       : "the most at any time: then",
+	     t->peak},
+	    {"charged",
+	     t->cache ? "what a cgroup is charged then, the file's page cache too"
+	              : "what a cgroup is charged then",
+	     t->charged},
+	    {"huge pages", "from their own pool, neither resident nor charged", t->huge},
 	    {"device", "on the device, driver included", t->device},
 	};
 
 	fputc('\n', out);
-	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-		if (rows[i].bytes)
-			fprintf(out, "%-15s %11s  %s%s\n", rows[i].name,
-			        report_size(o->units, rows[i].bytes, size), rows[i].what,
-			        r->f->computed || i == 5 ? ""
-			                                 : " (without compute, which is unknown)");
+	for (int i = 0; i < (int)(sizeof rows / sizeof *rows); i++) {
+		if (!rows[i].bytes)
+			continue;
+		fprintf(out, "%-15s %11s  %s%s\n", rows[i].name,
+		        fmt_size_as(size, o->units, rows[i].bytes), rows[i].what,
+		        i > 5 ? "" : forecast_lacks(r->f));
+		if (o->explain)
+			explain_total(r, i, out);
+	}
 }
 
-static void put_advice(const struct report *r, FILE *out)
+static void put_advice(const struct forecast_report *r, FILE *out)
 {
 	if (!r->advice)
 		return;
@@ -263,42 +399,45 @@ static void put_advice(const struct report *r, FILE *out)
 		fprintf(out, "- %s\n", r->advice->item[i].text);
 }
 
-static const struct budget_source *compared(const struct report *r)
+const struct budget_source *forecast_report_limit(const struct forecast_report *r, uint64_t *need)
 {
-	const struct forecast_totals *t = &r->f->total;
-	const uint64_t need[4] = {t->full, forecast_need(r->f), t->reserved, t->private};
+	uint64_t all[BUDGET_KINDS];
+	const struct budget_source *s = NULL;
 
-	return r->budget ? budget_tightest(r->budget, need) : NULL;
+	solve_needs(r->f, all);
+	if (r->budget)
+		s = budget_tightest(r->budget, all);
+	if (s)
+		*need = all[s->of];
+	return s;
 }
 
-static uint64_t needed(const struct report *r, const struct budget_source *s)
+static void put_verdict(const struct forecast_report *r, uint64_t need, uint64_t have,
+                        const char *of, enum fmt_units u, FILE *out)
 {
-	const struct forecast_totals *t = &r->f->total;
-	const uint64_t need[4] = {t->full, forecast_need(r->f), t->reserved, t->private};
+	char n[24], h[24];
 
-	return need[s->of];
+	fprintf(out, "%s: %s: needs %s of %s (%s)%s\n", r->file,
+	        need > have ? "does not fit" : "fits", fmt_size_as(n, u, need),
+	        fmt_size_as(h, u, have), of, forecast_lacks(r->f));
 }
 
-void report_verdict(const struct report *r, const char *exceeded, enum report_units u, FILE *out)
+void forecast_report_verdict(const struct forecast_report *r, enum fmt_units u, FILE *out)
 {
-	const struct budget_source *s = compared(r);
-	char need[24], have[24];
+	uint64_t need;
+	const struct budget_source *s = forecast_report_limit(r, &need);
 
-	if (s && (!exceeded || exceeded == s->name))
-		fprintf(out, "%s: %s: needs %s of %s (%s)\n", r->file,
-		        exceeded ? "does not fit" : "fits", report_size(u, needed(r, s), need),
-		        report_size(u, s->bytes, have), s->name);
-	else
-		fprintf(out, "%s: %s: needs %s of %s (device memory)\n", r->file,
-		        exceeded ? "does not fit" : "fits",
-		        report_size(u, r->f->total.device, need),
-		        report_size(u, r->device_bytes, have));
+	if (r->device_bytes)
+		put_verdict(r, r->f->total.device, r->device_bytes, "device memory", u, out);
+	if (s)
+		put_verdict(r, need, s->bytes, s->name, u, out);
 }
 
-int report_text(const struct report *r, const struct report_options *o, FILE *out)
+int forecast_report_text(const struct forecast_report *r, const struct forecast_report_options *o,
+                         FILE *out)
 {
 	if (!o->no_heading && !o->n_columns)
-		put_title(r, out);
+		put_title(r, o->units, out);
 	if (!o->no_heading && !o->n_columns)
 		put_types(r, o, out);
 	if (!o->no_heading && !o->n_columns)
@@ -315,186 +454,35 @@ int report_text(const struct report *r, const struct report_options *o, FILE *ou
 	return ferror(out) ? -1 : 0;
 }
 
-/* ---- JSON ---- */
-
-static json_t *number(uint64_t v)
+void forecast_report_type(const struct forecast *f, enum dtype type, unsigned refused,
+                          const char *exceeded, enum fmt_units u, FILE *out)
 {
-	return json_integer((json_int_t)v);
+	char w[24], n[24];
+
+	fprintf(out, "%-9s %11s %11s", dtype_get(type)->name, fmt_size_as(w, u, f->tally.all.bytes),
+	        fmt_size_as(n, u, f->total.full));
+	if (refused)
+		fprintf(out, "  %u tensors keep their type: their shapes do not fit", refused);
+	else if (exceeded)
+		fprintf(out, "  does not fit (%s)", exceeded);
+	fputc('\n', out);
 }
 
-static json_t *json_sum(const char *key, const char *name, const struct tally_sum *s)
+void forecast_report_sum(const struct forecast_totals *t, enum fmt_units u, FILE *out)
 {
-	return json_pack("{s:s, s:o, s:o, s:o}", key, name, "tensors", number(s->tensors),
-	                 "elements", number(s->elements), "bytes", number(s->bytes));
-}
+	const struct {
+		const char *name;
+		uint64_t bytes;
+	} rows[] = {{"reserved", t->reserved},    {"private", t->private},
+	            {"resident.start", t->start}, {"resident.full", t->full},
+	            {"resident.peak", t->peak},   {"charged", t->charged},
+	            {"huge pages", t->huge},      {"device", t->device}};
+	char size[24];
 
-static json_t *json_weights(const struct tally *t)
-{
-	json_t *types = json_array(), *groups = json_array();
-
-	for (int i = 1; i < DTYPE_COUNT; i++) {
-		if (!t->type[i].tensors)
-			continue;
-		json_t *x = json_sum("type", dtype_get((enum dtype)i)->name, &t->type[i]);
-		json_object_set_new(x, "overhead", number(t->overhead[i]));
-		if (t->lookup[i])
-			json_object_set_new(x, "lookup", number(t->lookup[i]));
-		json_array_append_new(types, x);
-	}
-	for (int i = 0; i < TALLY_GROUPS; i++)
-		if (t->group[i].tensors)
-			json_array_append_new(
-			    groups,
-			    json_sum("group", tally_group_name((enum tally_group)i), &t->group[i]));
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "tensors",
-	                 number(t->all.tensors), "elements", number(t->all.elements), "bytes",
-	                 number(t->all.bytes), "ternary_elements", number(t->ternary.elements),
-	                 "padding", number(t->padding), "header_bytes", number(t->header_bytes),
-	                 "data_bytes", number(t->data_bytes), "file_bytes", number(t->file_bytes),
-	                 "types", types, "groups", groups);
-}
-
-static json_t *known(const struct forecast_region *x, uint64_t v)
-{
-	return x->unknown ? json_null() : number(v);
-}
-
-static json_t *json_regions(const struct report *r, int planned)
-{
-	json_t *a = json_array();
-	int first = planned ? 0 : PLAN_REGIONS, end = planned ? PLAN_REGIONS : FORECAST_REGIONS;
-
-	for (int i = first; i < end; i++) {
-		const struct forecast_region *x = &r->f->region[i];
-		json_array_append_new(
-		    a, json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s}", "name", x->name,
-		                 "kind", plan_kind_name(x->kind), "tag", mem_tag_name(x->tag),
-		                 "bytes", known(x, x->bytes), "rss_start", known(x, x->start),
-		                 "rss_full", known(x, x->full), "device", number(x->device),
-		                 "formula", x->formula));
-	}
-	return a;
-}
-
-static json_t *json_options(const struct forecast *f)
-{
-	const struct plan_options *o = &f->options;
-	static const char *const load[] = {"mmap", "mlock", "read", "hugetlb"};
-
-	return json_pack("{s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:i, s:i, s:i}", "ctx", (int)o->ctx,
-	                 "sequences", (int)o->sequences, "ubatch", (int)o->ubatch, "threads",
-	                 o->threads, "k_type", dtype_get(o->k_type)->name, "v_type",
-	                 dtype_get(o->v_type)->name, "load", load[o->load], "fill", (int)f->fill,
-	                 "prompt", (int)f->prompt, "gpu_layers",
-	                 (int)f->device_layers + f->device_head);
-}
-
-static json_t *json_totals(const struct forecast *f)
-{
-	const struct forecast_totals *t = &f->total;
-
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "reserved",
-	                 number(t->reserved), "private", number(t->private), "rss_start",
-	                 number(t->start), "rss_full", number(t->full), "rss_peak", number(t->full),
-	                 "charged", number(t->charged), "device", number(t->device), "complete",
-	                 f->computed);
-}
-
-static json_t *json_lines(const struct report *r)
-{
-	json_t *a = json_array();
-
-	for (unsigned i = 0; i < r->g->n_warnings; i++)
-		json_array_append_new(a, json_string(r->g->warnings[i].text));
-	if (r->f->shared[0])
-		json_array_append_new(a, json_string(r->f->shared));
-	for (unsigned i = 0; i < r->f->shape.n_assumed; i++)
-		json_array_append_new(a, json_string(r->f->shape.assumed[i]));
-	return a;
-}
-
-static json_t *json_budget(const struct report *r)
-{
-	json_t *a = json_array();
-	const struct budget_source *tight = compared(r);
-
-	for (unsigned i = 0; i < r->budget->n; i++) {
-		const struct budget_source *s = &r->budget->source[i];
-		json_array_append_new(a, json_pack("{s:s, s:o, s:o}", "source", s->name, "bytes",
-		                                   number(s->bytes), "need", number(needed(r, s))));
-	}
-	return json_pack("{s:o, s:s?, s:b}", "sources", a, "tightest", tight ? tight->name : NULL,
-	                 "fits", !tight || needed(r, tight) <= tight->bytes);
-}
-
-static json_t *json_advice(const struct advice *v)
-{
-	json_t *a = json_array();
-
-	for (unsigned i = 0; i < v->n; i++)
-		json_array_append_new(a,
-		                      json_pack("{s:s, s:o, s:s}", "what", v->item[i].what, "value",
-		                                number(v->item[i].bytes), "text", v->item[i].text));
-	return a;
-}
-
-static json_t *json_layers(const struct report *r)
-{
-	json_t *a = json_array();
-	uint64_t weights, kv;
-
-	for (uint32_t i = 0; i < r->f->layers; i++) {
-		forecast_layer(r->f, r->g, i, &weights, &kv);
-		json_array_append_new(a,
-		                      json_pack("{s:i, s:o, s:o, s:b}", "layer", (int)i, "weights",
-		                                number(weights), "cache", number(kv), "device",
-		                                i + r->f->device_layers >= r->f->layers));
-	}
-	return a;
-}
-
-static json_t *json_tensors(const struct report *r)
-{
-	json_t *a = json_array();
-	char name[200];
-
-	for (uint64_t i = 0; i < r->g->n_tensors; i++) {
-		const struct gguf_tensor *t = &r->g->tensors[i];
-		json_array_append_new(
-		    a, json_pack("{s:s, s:s, s:o, s:o, s:o}", "name",
-		                 err_quote(name, sizeof name, t->name.p, t->name.n), "type",
-		                 dtype_get(t->type)->name, "rows", number(t->rows), "columns",
-		                 number(t->cols), "bytes", number(t->bytes)));
-	}
-	return a;
-}
-
-json_t *report_json(const struct report *r, const struct report_options *o)
-{
-	const struct forecast *f = r->f;
-	uint64_t k = f->region[PLAN_KV_K].bytes + f->region[PLAN_KV_K].device;
-	uint64_t v = f->region[PLAN_KV_V].bytes + f->region[PLAN_KV_V].device;
-	json_t *j = json_pack(
-	    "{s:s, s:s, s:s, s:b, s:s?, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema",
-	    "bitnet-memplan/1", "file", r->file, "architecture", f->shape.name, "computed",
-	    f->computed, "reason", f->computed ? NULL : f->reason, "layer_count", (int)f->layers,
-	    "options", json_options(f), "weights", json_weights(&f->tally), "kv",
-	    json_pack("{s:o, s:o, s:o, s:o}", "bytes", number(k + v), "k", number(k), "v",
-	              number(v), "state",
-	              number(f->region[FORECAST_STATE].bytes + f->region[FORECAST_STATE].device)),
-	    "logits_row", number((uint64_t)f->shape.n_vocab * 4), "regions", json_regions(r, 1),
-	    "process", json_regions(r, 0), "totals", json_totals(f));
-
-	if (!j)
-		return NULL;
-	json_object_set_new(j, "warnings", json_lines(r));
-	if (r->budget)
-		json_object_set_new(j, "budget", json_budget(r));
-	if (r->advice)
-		json_object_set_new(j, "recommendations", json_advice(r->advice));
-	if (o->layers)
-		json_object_set_new(j, "layers", json_layers(r));
-	if (o->tensors)
-		json_object_set_new(j, "tensors_list", json_tensors(r));
-	return j;
+	fputc('\n', out);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		if (rows[i].bytes)
+			fprintf(out, "total %-15s %11s%s\n", rows[i].name,
+			        fmt_size_as(size, u, rows[i].bytes),
+			        t->complete ? "" : "  (without compute, which is unknown)");
 }

@@ -175,6 +175,12 @@ const char *plan_kind_name(enum plan_kind kind)
 	return name[kind];
 }
 
+const char *plan_load_name(enum weights_load load)
+{
+	static const char *const name[] = {"mmap", "mlock", "read", "hugetlb"};
+	return name[load];
+}
+
 int plan_print(const struct plan *p, FILE *out)
 {
 	char size[FMT_SIZE];

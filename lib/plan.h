@@ -100,6 +100,9 @@ uint64_t plan_total(const struct plan *p, enum plan_kind kind);
 /* "mapped", "private", "reserved". */
 const char *plan_kind_name(enum plan_kind kind);
 
+/* "mmap", "mlock", "read", "hugetlb": as users write it. */
+const char *plan_load_name(enum weights_load load);
+
 /* The regions as a table for people, or as JSON: {"regions": [{"name", "kind", "tag", "bytes"}],
  * "totals": {"mapped", "private", "reserved"}}; NULL when out of memory. */
 int plan_print(const struct plan *p, FILE *out);

@@ -47,8 +47,10 @@ static void draw_bar(struct progress *p)
 	int text = (int)(strlen(done) + strlen(total) + strlen(speed) + strlen(eta)) + 14;
 	int bar = columns - text - 26;
 	fputs("\r\033[K", p->out);
-	if (bar > 5)
-		fmt_bar(p->out, (double)p->done, (double)p->total, bar);
+	if (bar > 5) {
+		int used = fmt_bar(p->out, (double)p->done, (double)p->total, bar);
+		fprintf(p->out, "%*s", bar - used, "");
+	}
 	fprintf(p->out, " %s of %s, %s/s, %s", done, total, speed, eta);
 	if (columns > text + 26)
 		fprintf(p->out, "  %.24s", p->item ? p->item : "");

@@ -380,7 +380,7 @@ static int check_i2s(const struct weight *w, struct err *e)
  * is not resident twice. */
 static void copy_out(const struct gguf *g, const struct gguf_tensor *t, uint8_t *to)
 {
-	const uint64_t piece = UINT64_C(4) << 20, page = 4096;
+	const uint64_t piece = WEIGHTS_PIECE, page = 4096;
 
 	for (uint64_t at = 0; at < t->bytes; at += piece) {
 		uint64_t n = t->bytes - at < piece ? t->bytes - at : piece;

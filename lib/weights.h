@@ -51,6 +51,9 @@ struct weights {
 	uint64_t copied;           /* bytes of the copies, each rounded as arena_take does */
 };
 
+/* Bytes that are copied before the pages that they came from are let go of. */
+#define WEIGHTS_PIECE (UINT64_C(4) << 20)
+
 struct weights_options {
 	enum weights_load load;
 	int i2s_group; /* elements / 4 of an I2_S packing unit: 32 (published), 16 (ARM builds);

@@ -116,16 +116,17 @@ static void a_solved_context_is_the_largest(void)
 		struct budget b;
 		struct solve s = {.g = &g, .budget = &b};
 		struct err e = {0};
-		uint32_t n;
+		struct solve_answer best;
 		budget_fixed(&b, "test", bytes);
-		CHECK(!solve_ctx(&s, &n, &e));
+		CHECK(!solve(&s, SOLVE_CTX, NULL, 0, &best, &e));
+		uint32_t n = best.found ? (uint32_t)best.number : 0;
 		for (uint32_t i = 0; i < 2; i++) {
 			struct forecast_options o = {.plan = {.ctx = n + i}};
 			struct forecast f;
 			if (n + i == 0 || n + i > 1024)
 				continue;
 			CHECK(!forecast_make(&f, &g, &o, &e));
-			CHECK_INT(forecast_need(&f) <= bytes, i == 0);
+			CHECK_INT(forecast_ram(&f) <= bytes, i == 0);
 			forecast_free(&f);
 		}
 	}
@@ -173,7 +174,7 @@ static void limits_are_found_up_the_tree(void)
 {
 	struct budget b;
 	struct err e = {0};
-	const uint64_t need[4] = {1000, 2000, 3000, 4000};
+	const uint64_t need[BUDGET_KINDS] = {1000, 2000, 3000, 4000, 5000};
 
 	CHECK(mkdtemp(root) != NULL);
 	CHECK(budget_find(&b, root, &e) < 0);

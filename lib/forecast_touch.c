@@ -1,0 +1,259 @@
+/*
+ * Which pages of the regions are really touched.  "start" is what is resident when the model is
+ * loaded and nothing was computed, "full" when the tokens asked for are stored.
+ *
+ * Computed: weights (what loading checks, what computing reads), cache and activations (the part
+ * of each strip that is written, in whole pages).  Measured: small parts of regions that are there
+ * for the worst case.
+ */
+#include "forecast_private.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "pretok.h"
+
+/* Measured with bitnet-run on Debian 12, x86-64 (smaps), in bytes. */
+#define STACK_RESIDENT   (UINT64_C(8) << 10)   /* of a worker's stack */
+#define PRETOK_RESIDENT  (UINT64_C(28) << 10)  /* of PRETOK_BYTES, once expressions are compiled */
+#define SAMPLER_RESIDENT FORECAST_PAGE         /* the usual sampling keeps few candidates */
+#define SCRATCH_DECODE   (UINT64_C(72) << 10)  /* of a thread's KERNELS_SCRATCH: few tokens */
+#define SCRATCH_PREFILL  (UINT64_C(192) << 10) /* and many */
+#define FEW_TOKENS       16
+/* A page that is touched in a mapped file brings its neighbours along (fault-around). */
+#define AROUND (UINT64_C(64) << 10)
+
+void forecast_touched(struct forecast_region *r, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(r->touched, sizeof r->touched, fmt, ap);
+	va_end(ap);
+}
+
+/* Pages that the first `part` bytes of each of n strips of `whole` bytes lie on, strips side by
+ * side from a page's start. */
+static uint64_t strips(uint64_t n, uint64_t whole, uint64_t part)
+{
+	uint64_t next = 0, sum = 0; /* first page that is not yet counted */
+
+	if (part >= whole)
+		return forecast_pages(n * whole);
+	if (n > 100000) /* where counting would take long, the last page of each is an average */
+		return forecast_least(n * (part + FORECAST_PAGE / 2), forecast_pages(n * whole));
+	for (uint64_t i = 0; i < n && part; i++) {
+		uint64_t first = i * whole / FORECAST_PAGE,
+			 end = (i * whole + part + FORECAST_PAGE - 1) / FORECAST_PAGE;
+		if (first < next)
+			first = next;
+		sum += end > first ? end - first : 0;
+		next = end > next ? end : next;
+	}
+	return sum * FORECAST_PAGE;
+}
+
+static void touch_cache(struct forecast *f)
+{
+	const struct arch *a = &f->arch;
+	const struct plan_options *o = &f->options;
+	uint64_t n = (uint64_t)o->sequences * a->n_layer * a->n_head_kv;
+
+	for (int v = 0; v < 2; v++) {
+		struct forecast_region *r = &f->region[PLAN_KV_K + v];
+		uint64_t row = plan_kv_row(v ? o->v_type : o->k_type, v ? a->dim_v : a->dim_k);
+		r->start = 0;
+		r->full = strips(n, row * f->ctx, row * f->fill);
+		forecast_touched(r,
+		                 "pages of %llu strips of %u tokens stored x %llu bytes; at the "
+		                 "start none",
+		                 (unsigned long long)n, f->fill, (unsigned long long)row);
+	}
+}
+
+/* Each buffer's first rows, for as many tokens as are ever computed at once. */
+static void touch_activation(struct forecast *f)
+{
+	struct plan_buffers b, t;
+	uint32_t all = f->options.ubatch, n = (uint32_t)forecast_least(f->prompt, all);
+	struct forecast_region *r = &f->region[PLAN_ACTIVATION];
+	uint64_t at = 0, next = 0, sum = 0;
+
+	n = n ? n : 1;
+	plan_buffers(&b, &f->arch, all);
+	plan_buffers(&t, &f->arch, n);
+	const uint64_t whole[] = {b.x,         b.h,        b.qkv,      b.gate,     b.up,
+	                          b.out,       b.hidden,   b.q8,       b.q8_scale, b.q8_sum,
+	                          b.q8_sum256, b.rope / 2, b.rope / 2, b.dealt};
+	const uint64_t part[] = {t.x,         t.h,        t.qkv,      t.gate,     t.up,
+	                         t.out,       t.hidden,   t.q8,       t.q8_scale, t.q8_sum,
+	                         t.q8_sum256, t.rope / 2, t.rope / 2, t.dealt};
+	for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
+		uint64_t first = at / FORECAST_PAGE,
+			 end = (at + part[i] + FORECAST_PAGE - 1) / FORECAST_PAGE;
+		if (first < next)
+			first = next;
+		sum += end > first ? end - first : 0;
+		next = end > next ? end : next;
+		at += whole[i];
+	}
+	r->start = 0;
+	r->full = sum * FORECAST_PAGE;
+	forecast_touched(r, "pages of the first %u of %u rows of each buffer; at the start none", n,
+	                 all);
+}
+
+/* Only I2_S codes are looked at while loading, and vectors: bytes of these. */
+static uint64_t checked_bytes(const struct gguf *g)
+{
+	uint64_t sum = 0;
+
+	for (uint64_t i = 0; i < g->n_tensors; i++)
+		if (g->tensors[i].type == DTYPE_I2_S || g->tensors[i].rows == 1)
+			sum += g->tensors[i].bytes;
+	return sum;
+}
+
+/* Different tokens among n of a text: measured on English with the vocabularies of llama-bpe,
+ * falcon and llama-spm, 16 to 16,384 tokens, within 12 %. */
+static double different_tokens(double n)
+{
+	return n / pow(1 + n / 64, 0.32);
+}
+
+/* A table that is only looked up is read where a token points to, and around it: so many of the
+ * table's windows are hit by rows that lie anywhere. */
+static uint64_t looked_up(const struct forecast *f, const struct gguf_tensor *t)
+{
+	double n = different_tokens((double)f->fill * f->options.sequences);
+	double row = (double)dtype_row_bytes(t->type, t->cols);
+	double hit = AROUND > row ? (double)AROUND : row, windows = (double)t->bytes / hit;
+
+	if (windows <= 1)
+		return t->bytes;
+	double bytes = hit * windows * (1 - pow(1 - 1 / windows, n));
+	return bytes < (double)t->bytes ? (uint64_t)bytes : t->bytes;
+}
+
+static void touch_mapped(struct forecast *f, const struct weights *w, const struct gguf *g)
+{
+	struct forecast_region *r = &f->region[PLAN_WEIGHTS_MAPPED];
+	const struct gguf_tensor *embd = gguf_tensor(g, "token_embd.weight");
+	int tied = w->embd.t == w->output.t;
+
+	r->start = r->full = forecast_pages(r->bytes);
+	forecast_touched(r, "every tensor is read");
+	if (!r->bytes)
+		return;
+	if (f->options.load == WEIGHTS_MLOCK) {
+		forecast_touched(r, "locked in memory as a whole");
+		return;
+	}
+	uint64_t checked = checked_bytes(g);
+	if (!tied && embd && !w->embd.copy) {
+		uint64_t rows = looked_up(f, embd);
+		r->full = forecast_pages(r->bytes - forecast_least(r->bytes, embd->bytes) + rows);
+		forecast_touched(
+		    r,
+		    "all but the table of embeddings, of which %llu bytes are looked up by "
+		    "%.0f different tokens (estimated)",
+		    (unsigned long long)rows,
+		    different_tokens((double)f->fill * f->options.sequences));
+	}
+	r->start = forecast_least(forecast_pages(checked + AROUND), r->full);
+	size_t n = strlen(r->touched);
+	snprintf(r->touched + n, sizeof r->touched - n,
+	         "; at the start %llu bytes that loading checks (I2_S, vectors)",
+	         (unsigned long long)checked);
+}
+
+void forecast_touch_copied(struct forecast *f)
+{
+	struct forecast_region *r = &f->region[PLAN_WEIGHTS_COPIED];
+
+	r->start = r->full = forecast_pages(r->bytes);
+	forecast_touched(r, "all is written while loading");
+	/* Huge pages are taken from their own pool: nobody counts them as resident. */
+	if (f->options.load == WEIGHTS_HUGETLB) {
+		r->start = r->full = 0;
+		forecast_touched(r, "huge pages, which no count of resident memory has");
+	}
+}
+
+void forecast_touch_weights(struct forecast *f, const struct weights *w, const struct gguf *g)
+{
+	touch_mapped(f, w, g);
+	forecast_touch_copied(f);
+}
+
+/* Copying lets go of a file's pages piece by piece: what is resident is what was copied, and one
+ * piece.  The table of embeddings is copied first, the output head last. */
+uint64_t forecast_load_extra(const struct forecast *f, const struct gguf *g)
+{
+	const struct gguf_tensor *last = gguf_tensor(g, "output.weight");
+	uint64_t copied = 0, most = 0;
+
+	if (!f->region[PLAN_WEIGHTS_COPIED].bytes)
+		return 0;
+	for (uint64_t i = 0; i <= g->n_tensors; i++) {
+		const struct gguf_tensor *t = i < g->n_tensors ? &g->tensors[i] : last;
+		if (!t || (i < g->n_tensors && t == last))
+			continue;
+		uint64_t rest = t->bytes % WEIGHTS_PIECE, whole = t->bytes - rest;
+		if (whole && copied + whole + WEIGHTS_PIECE > most)
+			most = copied + whole + WEIGHTS_PIECE;
+		copied += t->bytes;
+		if (copied + rest > most)
+			most = copied + rest;
+	}
+	return most > copied ? most - copied : 0;
+}
+
+/* What was measured rather than computed. */
+static void touch_rest(struct forecast *f, const struct gguf *g)
+{
+	struct forecast_region *r = f->region;
+	int many = f->prompt > FEW_TOKENS, threads = f->options.threads;
+	uint64_t scratch = many ? SCRATCH_PREFILL : SCRATCH_DECODE, vocab;
+	struct gguf_str model = {"", 0};
+
+	if (gguf_get_str(g, "tokenizer.ggml.model", &model, NULL) < 0)
+		model.n = 0;
+	vocab = r[PLAN_VOCAB].bytes;
+	if (model.n == 4 && !memcmp(model.p, "gpt2", 4) && vocab > PRETOK_BYTES) {
+		vocab -= PRETOK_BYTES - PRETOK_RESIDENT;
+		forecast_touched(&r[PLAN_VOCAB], "all but %llu bytes for expressions (measured)",
+		                 (unsigned long long)(PRETOK_BYTES - PRETOK_RESIDENT));
+	}
+	r[PLAN_VOCAB].start = r[PLAN_VOCAB].full = forecast_pages(vocab);
+	r[PLAN_LOGITS].start = 0;
+	forecast_touched(&r[PLAN_LOGITS], "all; at the start none");
+	r[PLAN_SAMPLER].start = 0;
+	r[PLAN_SAMPLER].full = SAMPLER_RESIDENT;
+	forecast_touched(&r[PLAN_SAMPLER], "the likeliest candidates (measured)");
+	r[PLAN_SCRATCH].start = 0;
+	r[PLAN_SCRATCH].full = (uint64_t)threads * scratch;
+	forecast_touched(&r[PLAN_SCRATCH], "%d threads x %llu bytes with %s (measured)", threads,
+	                 (unsigned long long)scratch, many ? "many tokens" : "few tokens");
+}
+
+void forecast_touch_stacks(struct forecast *f)
+{
+	struct forecast_region *r = &f->region[PLAN_STACKS];
+	int n = f->options.threads - 1;
+
+	r->start = r->full = (uint64_t)n * STACK_RESIDENT;
+	forecast_touched(r, "%d workers x %llu bytes (measured)", n,
+	                 (unsigned long long)STACK_RESIDENT);
+}
+
+void forecast_touch(struct forecast *f, const struct weights *w, const struct gguf *g)
+{
+	touch_cache(f);
+	touch_activation(f);
+	forecast_touch_weights(f, w, g);
+	touch_rest(f, g);
+	forecast_touch_stacks(f);
+}
