@@ -14,7 +14,7 @@ enum budget_of {
 	BUDGET_RESIDENT, /* pages in memory */
 	BUDGET_CHARGED,  /* what a control group is charged */
 	BUDGET_RESERVED, /* address space */
-	BUDGET_PRIVATE,  /* anonymous memory, touched or not */
+	BUDGET_PRIVATE,  /* private mappings, touched or not */
 	BUDGET_ALL,      /* what a machine must have, huge pages too */
 	BUDGET_KINDS
 };

@@ -89,15 +89,28 @@ static void stale_clear(struct chunk *c, uint32_t first, uint32_t n)
 	bits_clear(c->stale, first, n);
 }
 
-/* An aligned mapping.  The system often places it right below the last one, which is aligned. */
+static bool aligned(const char *p)
+{
+	return p != MAP_FAILED && (uintptr_t)p % CHUNK_BYTES == 0;
+}
+
+/* An aligned mapping.  The system often places it right below the last one, which is aligned; or
+ * else what lies below its place is mostly free, so that no more is mapped, even for a moment, than
+ * is kept: that counts where RLIMIT_AS is tight. */
 static struct chunk *map(size_t bytes, bool huge)
 {
 	const int prot = PROT_READ | PROT_WRITE;
 	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 	char *p = mmap(NULL, bytes, prot, flags, -1, 0);
 
-	if (p != MAP_FAILED && (uintptr_t)p % CHUNK_BYTES) {
+	if (p != MAP_FAILED && !aligned(p)) {
 		munmap(p, bytes);
+		p = mmap(p - (uintptr_t)p % CHUNK_BYTES, bytes, prot, flags | MAP_FIXED_NOREPLACE,
+		         -1, 0);
+		if (p != MAP_FAILED && !aligned(p))
+			munmap(p, bytes);
+	}
+	if (!aligned(p)) {
 		p = mmap(NULL, bytes + CHUNK_BYTES, prot, flags, -1, 0);
 		if (p != MAP_FAILED) {
 			size_t skip = CHUNK_BYTES - (uintptr_t)p % CHUNK_BYTES;

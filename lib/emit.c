@@ -45,13 +45,14 @@ static void emit_sh(const struct forecast_report *r, const struct numbers *n, FI
 	        "# %s, planned by bitnet-memplan\n"
 	        "MEMORY_REQUEST=%llu # bytes: %s\n"
 	        "MEMORY_LIMIT=%llu # bytes: %s\n"
-	        "MEMORY_PRIVATE=%llu # bytes of anonymous memory: what swap and RLIMIT_DATA see\n"
+	        "MEMORY_PRIVATE=%llu # bytes of anonymous memory: what swap can take\n"
+	        "MEMORY_DATA=%llu # bytes of private mappings: what ulimit -d sees\n"
 	        "MEMORY_ADDRESSES=%llu # bytes of address space: what ulimit -v sees\n"
 	        "MEMORY_HUGE=%llu # bytes in huge pages, beside the others\n"
 	        "BITNET_RUN_ARGUMENTS='%s'\n",
 	        n->file, n->request * MIB, n->meaning[0], n->limit * MIB, n->meaning[1],
-	        (unsigned long long)r->f->total.private, (unsigned long long)r->f->total.reserved,
-	        n->huge * MIB, n->arguments);
+	        (unsigned long long)r->f->total.private, (unsigned long long)r->f->total.data,
+	        (unsigned long long)r->f->total.reserved, n->huge * MIB, n->arguments);
 }
 
 static void emit_k8s(const struct forecast_report *r, const struct numbers *n, FILE *out)

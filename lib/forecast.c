@@ -13,8 +13,8 @@
  * closing the model and the end (smaps: file pages when loaded and at the peak; private pages;
  * address space).
  */
-#define CODE_START       (UINT64_C(2900) << 10)
-#define CODE_RESIDENT    (UINT64_C(3200) << 10)
+#define CODE_START       (UINT64_C(3000) << 10)
+#define CODE_RESIDENT    (UINT64_C(3300) << 10)
 #define CODE_RESERVED    (UINT64_C(4068) << 10)
 #define PROCESS_RESIDENT (UINT64_C(312) << 10)
 #define PROCESS_RESERVED (UINT64_C(620) << 10)
@@ -291,6 +291,7 @@ static int add_up(struct forecast *f, const struct gguf *g, const struct forecas
 		const struct forecast_region *r = &f->region[i];
 		t->reserved += r->bytes;
 		t->private += r->kind == PLAN_PRIVATE ? r->bytes : 0;
+		t->data += r->kind == PLAN_MAPPED ? 0 : r->bytes;
 		t->start += r->start;
 		t->full += r->full;
 		t->device += r->device;
@@ -452,6 +453,7 @@ void forecast_add(struct forecast_totals *sum, const struct forecast_totals *t)
 {
 	sum->reserved += t->reserved;
 	sum->private += t->private;
+	sum->data += t->data;
 	sum->start += t->start;
 	sum->full += t->full;
 	sum->load += t->load;

@@ -59,6 +59,7 @@ struct forecast_region {
 struct forecast_totals {
 	uint64_t reserved; /* address space */
 	uint64_t private;  /* anonymous memory that is allocated, touched or not */
+	uint64_t data;     /* private mappings, the allocator's and stacks too: RLIMIT_DATA */
 	uint64_t start;    /* resident: the model is loaded, nothing is computed */
 	uint64_t full;     /* resident: the tokens are stored */
 	uint64_t load; /* resident at most while loading: a file that is copied is there in part */

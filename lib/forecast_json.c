@@ -84,13 +84,13 @@ static json_t *json_options(const struct forecast_report *r)
 
 json_t *forecast_json_totals(const struct forecast_totals *t)
 {
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "reserved",
-	                 number(t->reserved), "private", number(t->private), "rss_start",
-	                 number(t->start), "rss_full", number(t->full), "rss_peak", number(t->peak),
-	                 "page_tables", number(t->tables), "kernel_stacks", number(t->stacks),
-	                 "page_cache", number(t->cache), "charged", number(t->charged),
-	                 "huge_pages", number(t->huge), "device", number(t->device), "complete",
-	                 t->complete);
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}",
+	                 "reserved", number(t->reserved), "private", number(t->private), "data",
+	                 number(t->data), "rss_start", number(t->start), "rss_full",
+	                 number(t->full), "rss_peak", number(t->peak), "page_tables",
+	                 number(t->tables), "kernel_stacks", number(t->stacks), "page_cache",
+	                 number(t->cache), "charged", number(t->charged), "huge_pages",
+	                 number(t->huge), "device", number(t->device), "complete", t->complete);
 }
 
 json_t *forecast_json_name(const char *file)

@@ -326,29 +326,77 @@ static void put_tensors(const struct forecast_report *r, const struct forecast_r
 	}
 }
 
-/* How each total comes about, with the values put into it. */
-static void explain_total(const struct forecast_report *r, int i, FILE *out)
+enum total {
+	TOTAL_RESERVED,
+	TOTAL_PRIVATE,
+	TOTAL_DATA,
+	TOTAL_START,
+	TOTAL_FULL,
+	TOTAL_PEAK,
+	TOTAL_CHARGED,
+	TOTAL_HUGE,
+	TOTAL_DEVICE,
+	TOTALS
+};
+
+struct total_row {
+	const char *name, *what;
+	uint64_t bytes;
+	int whole; /* nothing unknown is missing in it */
+};
+
+static void totals_of(const struct forecast_totals *t, struct total_row row[TOTALS])
 {
+	const struct total_row all[TOTALS] = {
+	    [TOTAL_RESERVED] = {"reserved", "address space", t->reserved, 0},
+	    [TOTAL_PRIVATE] = {"private", "anonymous memory, touched or not", t->private, 0},
+	    [TOTAL_DATA] = {"data", "the same, the allocator and stacks: RLIMIT_DATA", t->data, 0},
+	    [TOTAL_START] = {"resident.start", "the model is loaded, nothing is computed", t->start,
+	                     0},
+	    [TOTAL_FULL] = {"resident.full", "the tokens are stored", t->full, 0},
+	    [TOTAL_PEAK] = {"resident.peak",
+	                    t->peak > t->full ? "the most at any time: while the file is copied"
+	                                      : "the most at any time: then",
+	                    t->peak, 0},
+	    [TOTAL_CHARGED] = {"charged",
+	                       t->cache ? "what a cgroup is charged then, the file's page cache too"
+	                                : "what a cgroup is charged then",
+	                       t->charged, 0},
+	    [TOTAL_HUGE] = {"huge pages", "from their own pool, neither resident nor charged",
+	                    t->huge, 1},
+	    [TOTAL_DEVICE] = {"device", "on the device, driver included", t->device, 1},
+	};
+	memcpy(row, all, sizeof all);
+}
+
+/* How a total comes about, with the values put into it. */
+static void explain_total(const struct forecast_report *r, enum total i, FILE *out)
+{
+	static const char *const sum[TOTALS] = {
+	    [TOTAL_RESERVED] = "the sizes",
+	    [TOTAL_PRIVATE] = "the sizes of private regions",
+	    [TOTAL_DATA] = "the sizes of private and reserved regions",
+	    [TOTAL_START] = "the start column",
+	    [TOTAL_FULL] = "the full column",
+	};
 	const struct forecast_totals *t = &r->f->total;
-	static const char *const sum[] = {"the sizes", "the sizes of private regions",
-	                                  "the start column", "the full column"};
 	uint64_t on_device = 0;
 
 	for (int k = 0; k < FORECAST_REGIONS; k++)
 		on_device += r->f->region[k].device;
-	if (i < 4)
+	if (sum[i])
 		fprintf(out, "    = sum of %s\n", sum[i]);
-	else if (i == 4 && t->peak > t->full)
+	else if (i == TOTAL_PEAK && t->peak > t->full)
 		fprintf(out,
 		        "    = resident.start %" PRIu64 " + a piece that is copied %" PRIu64 "\n",
 		        t->start, t->peak - t->start);
-	else if (i == 5)
+	else if (i == TOTAL_CHARGED)
 		fprintf(
 		    out,
 		    "    = resident %" PRIu64 " + page tables %" PRIu64 " (a 512th, whole pages) "
 		    "+ kernel stacks %" PRIu64 " (%d threads x 16384) + page cache %" PRIu64 "\n",
 		    t->full, t->tables, t->stacks, r->f->options.threads, t->cache);
-	else if (i == 7)
+	else if (i == TOTAL_DEVICE)
 		fprintf(out, "    = sum of the device column %" PRIu64 " + driver %" PRIu64 "\n",
 		        on_device, t->device - on_device);
 }
@@ -356,37 +404,19 @@ static void explain_total(const struct forecast_report *r, int i, FILE *out)
 static void put_totals(const struct forecast_report *r, const struct forecast_report_options *o,
                        FILE *out)
 {
-	const struct forecast_totals *t = &r->f->total;
+	struct total_row row[TOTALS];
 	char size[24];
-	const struct {
-		const char *name, *what;
-		uint64_t bytes;
-	} rows[] = {
-	    {"reserved", "address space", t->reserved},
-	    {"private", "anonymous memory, touched or not", t->private},
-	    {"resident.start", "the model is loaded, nothing is computed", t->start},
-	    {"resident.full", "the tokens are stored", t->full},
-	    {"resident.peak",
-	     t->peak > t->full ? "the most at any time: while the file is copied"
-	                       : "the most at any time: then",
-	     t->peak},
-	    {"charged",
-	     t->cache ? "what a cgroup is charged then, the file's page cache too"
-	              : "what a cgroup is charged then",
-	     t->charged},
-	    {"huge pages", "from their own pool, neither resident nor charged", t->huge},
-	    {"device", "on the device, driver included", t->device},
-	};
 
+	totals_of(&r->f->total, row);
 	fputc('\n', out);
-	for (int i = 0; i < (int)(sizeof rows / sizeof *rows); i++) {
-		if (!rows[i].bytes)
+	for (int i = 0; i < TOTALS; i++) {
+		if (!row[i].bytes)
 			continue;
-		fprintf(out, "%-15s %11s  %s%s\n", rows[i].name,
-		        fmt_size_as(size, o->units, rows[i].bytes), rows[i].what,
-		        i > 5 ? "" : forecast_lacks(r->f));
+		fprintf(out, "%-15s %11s  %s%s\n", row[i].name,
+		        fmt_size_as(size, o->units, row[i].bytes), row[i].what,
+		        row[i].whole ? "" : forecast_lacks(r->f));
 		if (o->explain)
-			explain_total(r, i, out);
+			explain_total(r, (enum total)i, out);
 	}
 }
 
@@ -470,19 +500,14 @@ void forecast_report_type(const struct forecast *f, enum dtype type, unsigned re
 
 void forecast_report_sum(const struct forecast_totals *t, enum fmt_units u, FILE *out)
 {
-	const struct {
-		const char *name;
-		uint64_t bytes;
-	} rows[] = {{"reserved", t->reserved},    {"private", t->private},
-	            {"resident.start", t->start}, {"resident.full", t->full},
-	            {"resident.peak", t->peak},   {"charged", t->charged},
-	            {"huge pages", t->huge},      {"device", t->device}};
+	struct total_row row[TOTALS];
 	char size[24];
 
+	totals_of(t, row);
 	fputc('\n', out);
-	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-		if (rows[i].bytes)
-			fprintf(out, "total %-15s %11s%s\n", rows[i].name,
-			        fmt_size_as(size, u, rows[i].bytes),
-			        t->complete ? "" : "  (without compute, which is unknown)");
+	for (int i = 0; i < TOTALS; i++)
+		if (row[i].bytes)
+			fprintf(out, "total %-15s %11s%s\n", row[i].name,
+			        fmt_size_as(size, u, row[i].bytes),
+			        t->complete ? "" : "  (of what is known)");
 }

@@ -25,7 +25,7 @@ void solve_needs(const struct forecast *f, uint64_t need[BUDGET_KINDS])
 {
 	need[BUDGET_RESIDENT] = need[BUDGET_CHARGED] = forecast_need(f);
 	need[BUDGET_RESERVED] = f->total.reserved;
-	need[BUDGET_PRIVATE] = f->total.private;
+	need[BUDGET_PRIVATE] = f->total.data;
 	need[BUDGET_ALL] = forecast_ram(f);
 }
 

@@ -339,6 +339,18 @@ of_type() { # ID BYTES: what two tensors of 64 x 256 that lie so far apart are t
 	[ "$output" = RLIMIT_AS ]
 }
 
+@test "a run needs the address space and the data that are planned, and no more" {
+	size() { bitnet-memplan -J -t 2 "$model" 2>/dev/null | jq ".totals.$1 / 1024 | floor"; }
+	runs() { (ulimit "$1" "$2" && bitnet-run -m "$model" -t 2 -p Hi -n 2 -q) >/dev/null 2>&1; }
+	for limit in '-v reserved' '-d data'; do
+		n=$(size "${limit#* }")
+		runs "${limit% *}" $((n + n / 25))
+		run ! runs "${limit% *}" $((n - n / 10))
+	done
+	run -1 bash -c "ulimit -d $(($(size data) - 1000)); bitnet-memplan -q -t 2 -M auto $model"
+	run -1 bash -c "ulimit -v $(($(size reserved) - 1000)); bitnet-memplan -q -t 2 -M auto $model"
+}
+
 @test "--solve gives the largest that fits: the next one does not" {
 	local f=$models/2b.gguf n
 	for what in ctx batch ubatch; do
