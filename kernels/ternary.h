@@ -93,16 +93,25 @@ static inline size_t ternary_runs(const struct kernel_mat *w, size_t k, size_t r
 	return n;
 }
 
+static inline void ternary_deal_spans(const int8_t *x, size_t n, size_t span, int8_t out[256])
+{
+	size_t block = 4 * span;
+
+	for (size_t c = 0; c < n; c += span)
+		memcpy(out + 64 * (c % block / span) + c / block * span, x + c, span);
+}
+
 /* Copies n <= 256 columns of x (those of a unit) so that part l of byte b, of 64, finds its
  * column at out[64 * l + b]; zeros where there is none. */
 static inline void ternary_deal(const struct ternary_layout *l, const int8_t *x, size_t n,
                                 int8_t out[256])
 {
-	size_t span = l->span, block = 4 * span;
-
 	memset(out, 0, n < 256 ? 256 : 0);
-	for (size_t c = 0; c < n; c += span)
-		memcpy(out + 64 * (c % block / span) + c / block * span, x + c, span);
+	/* spans that the compiler knows: copies of one register */
+	if (l->span == 32)
+		ternary_deal_spans(x, n, 32, out);
+	else
+		ternary_deal_spans(x, n, 16, out);
 }
 
 /* The same for base 3: digit k of byte b finds its column at out[64 * k + b]. */

@@ -6,61 +6,33 @@
 
 #include <immintrin.h>
 
-static int32_t sum_of(const int8_t *x, size_t n)
+/* 128 times the sum of n values, a multiple of 64. */
+static int32_t excess(const int8_t *x, size_t n)
 {
-	int32_t s = 0;
+	__m512i s = _mm512_setzero_si512(), by = _mm512_set1_epi8((char)128);
 
-	for (size_t i = 0; i < n; i++)
-		s += x[i];
-	return s;
+	for (size_t i = 0; i < n; i += 64)
+		s = _mm512_dpbusd_epi32(s, by, _mm512_loadu_si512(x + i));
+	return _mm512_reduce_add_epi32(s);
 }
 
-/* Rows that are multiplied together lie far apart, so that each is a long stream of its own. */
-#define ROWS 4
-
-/* ROWS rows, gap bytes apart: sums with h and with l, of rows with 128 added. */
-static inline void four_rows(const int8_t *rows, size_t gap, size_t stride, const int8_t *x,
-                             int32_t out[ROWS][2])
-{
-	__m512i flip = _mm512_set1_epi8((char)0x80), s[ROWS][2];
-
-	for (size_t r = 0; r < ROWS; r++)
-		s[r][0] = s[r][1] = _mm512_setzero_si512();
-	for (size_t i = 0; i < stride; i += 64) {
-		__m512i h = _mm512_loadu_si512(x + i), l = _mm512_loadu_si512(x + stride + i);
-
-		for (size_t r = 0; r < ROWS; r++) {
-			const int8_t *at = rows + r * gap + i;
-			__m512i w = _mm512_xor_si512(_mm512_loadu_si512(at), flip);
-
-			_mm_prefetch((const char *)at + 1024, _MM_HINT_T0);
-			s[r][0] = _mm512_dpbusd_epi32(s[r][0], w, h);
-			s[r][1] = _mm512_dpbusd_epi32(s[r][1], w, l);
-		}
-	}
-	for (size_t r = 0; r < ROWS; r++) {
-		out[r][0] = _mm512_reduce_add_epi32(s[r][0]);
-		out[r][1] = _mm512_reduce_add_epi32(s[r][1]);
-	}
-}
-
+/* Row by row, in the order of memory, so that the CPU fetches ahead by itself. */
 static void screen_dots(const int8_t *rows, size_t stride, size_t n, const int8_t *x, int32_t *out)
 {
-	int32_t high = 128 * sum_of(x, stride), low = 128 * sum_of(x + stride, stride);
-	int32_t dots[ROWS][2];
-	size_t apart = n / ROWS;
+	const __m512i flip = _mm512_set1_epi8((char)0x80);
+	int32_t high = excess(x, stride), low = excess(x + stride, stride);
 
-	for (size_t r = 0; r < apart; r++) {
-		four_rows(rows + r * stride, apart * stride, stride, x, dots);
-		for (size_t i = 0; i < ROWS; i++) {
-			out[2 * (r + i * apart)] = dots[i][0] - high;
-			out[2 * (r + i * apart) + 1] = dots[i][1] - low;
+	for (size_t r = 0; r < n; r++, rows += stride) {
+		__m512i h = _mm512_setzero_si512(), l = h;
+
+		for (size_t i = 0; i < stride; i += 64) {
+			__m512i w = _mm512_xor_si512(_mm512_loadu_si512(rows + i), flip);
+
+			h = _mm512_dpbusd_epi32(h, w, _mm512_loadu_si512(x + i));
+			l = _mm512_dpbusd_epi32(l, w, _mm512_loadu_si512(x + stride + i));
 		}
-	}
-	for (size_t r = apart * ROWS; r < n; r++) {
-		four_rows(rows + r * stride, 0, stride, x, dots);
-		out[2 * r] = dots[0][0] - high;
-		out[2 * r + 1] = dots[0][1] - low;
+		out[2 * r] = _mm512_reduce_add_epi32(h) - high;
+		out[2 * r + 1] = _mm512_reduce_add_epi32(l) - low;
 	}
 }
 

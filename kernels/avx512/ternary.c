@@ -38,26 +38,49 @@ static void deal(const struct ternary_layout *l, const int8_t *x, size_t k, int8
 	}
 }
 
-struct two_bits {
-	__m512i part[4];
+/* Four vectors by value and by name, not in an array: compilers keep these in registers. */
+struct four {
+	__m512i a, b, c, d;
 };
 
-static inline void two_bits_add(struct two_bits *s, __m512i w, const __m512i x[4])
+/* Sums of the parts of w, from the lowest bits, times those of x. */
+static inline struct four two_bits_add(struct four s, __m512i w, struct four x)
 {
-	for (int l = 0; l < 4; l++) {
-		__m512i mask = _mm512_set1_epi8((char)(3 << 2 * l));
+	__m512i a = _mm512_and_si512(w, _mm512_set1_epi8(3));
+	__m512i b = _mm512_and_si512(w, _mm512_set1_epi8(12));
+	__m512i c = _mm512_and_si512(w, _mm512_set1_epi8(48));
+	__m512i d = _mm512_and_si512(w, _mm512_set1_epi8((char)192));
 
-		s->part[l] = _mm512_dpbusd_epi32(s->part[l], _mm512_and_si512(w, mask), x[l]);
-	}
+	s.a = _mm512_dpbusd_epi32(s.a, a, x.a);
+	s.b = _mm512_dpbusd_epi32(s.b, b, x.b);
+	s.c = _mm512_dpbusd_epi32(s.c, c, x.c);
+	s.d = _mm512_dpbusd_epi32(s.d, d, x.d);
+	return s;
 }
 
-static inline int32_t two_bits_sum(const struct two_bits *s)
+static inline int32_t two_bits_sum(struct four s)
 {
-	__m512i a = _mm512_add_epi32(s->part[0], _mm512_srai_epi32(s->part[1], 2));
-	__m512i b =
-	    _mm512_add_epi32(_mm512_srai_epi32(s->part[2], 4), _mm512_srai_epi32(s->part[3], 6));
+	__m512i low = _mm512_add_epi32(s.a, _mm512_srai_epi32(s.b, 2));
+	__m512i high = _mm512_add_epi32(_mm512_srai_epi32(s.c, 4), _mm512_srai_epi32(s.d, 6));
 
-	return _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
+	return _mm512_reduce_add_epi32(_mm512_add_epi32(low, high));
+}
+
+/* Loads once what several rows use: a compiler would read memory again for each. */
+static inline __m512i load_once(const int8_t *p)
+{
+	__m512i v = _mm512_loadu_si512(p);
+
+	__asm__("" : "+v"(v));
+	return v;
+}
+
+/* The dealt activations of one unit, in the order of the bits from the lowest. */
+static inline struct four load_parts(const int8_t *dealt, int top)
+{
+	return (struct four){
+	    load_once(dealt + (top ? 192 : 0)), load_once(dealt + (top ? 128 : 64)),
+	    load_once(dealt + (top ? 64 : 128)), load_once(dealt + (top ? 0 : 192))};
 }
 
 struct base3 {
@@ -82,63 +105,41 @@ static inline int32_t base3_sum(const struct base3 *s)
 	return _mm512_reduce_add_epi32(_mm512_srai_epi32(_mm512_sub_epi32(three, s->next), 8));
 }
 
-/* Rows that share the loads of the activations; how far ahead each is fetched, bytes. */
-#define ROWS        4
-#define FETCH_AHEAD 1024
+/* Rows that share the loads of the activations.  They lie far apart, so that each is a long stream.
+ * They are fetched this far ahead into the second cache: nearer, or into the first one, disturbs
+ * what the CPU fetches by itself; without, it follows the activations instead of long rows. */
+#define ROWS        2
+#define FETCH_AHEAD 4096
 
-/* The dealt activations of one unit, part l in the order of the bits from the lowest. */
-static inline void load_parts(__m512i x[4], const int8_t *dealt, int top)
+static inline void fetch_ahead(const uint8_t *p)
 {
-	for (int l = 0; l < 4; l++)
-		x[l] = _mm512_loadu_si512(dealt + 64 * (top ? 3 - l : l));
+	_mm_prefetch((const char *)p + FETCH_AHEAD, _MM_HINT_T1);
 }
 
-/* Rows that are computed together lie far apart, so that each is a long stream of its own. */
-static inline void fetch_next(const uint8_t *p)
-{
-	_mm_prefetch((const char *)p + FETCH_AHEAD, _MM_HINT_T0);
-}
-
-/* One unit of ROWS rows, gap bytes apart; bytes: those of the unit that are there. */
-static inline void unit_two_bits(__m512i s[ROWS][4], const uint8_t *p, size_t gap, __mmask64 bytes,
-                                 const int8_t *dealt, int top)
-{
-	__m512i x[4];
-
-	load_parts(x, dealt, top);
-	for (size_t i = 0; i < ROWS; i++) {
-		__m512i w = _mm512_maskz_loadu_epi8(bytes, p + i * gap);
-
-		fetch_next(p + i * gap);
-		for (int l = 0; l < 4; l++) {
-			__m512i part = _mm512_and_si512(w, _mm512_set1_epi8((char)(3 << 2 * l)));
-
-			s[i][l] = _mm512_dpbusd_epi32(s[i][l], part, x[l]);
-		}
-	}
-}
-
-/* ROWS rows, each one run, to integer dots (before the sum of x is subtracted).  The sums are a
- * plain array, which compilers keep in registers. */
+/* ROWS rows, gap bytes apart, each one run, to integer dots (before the sum of x is subtracted). */
 static inline void rows_two_bits(const struct ternary_layout *l, const uint8_t *p, size_t gap,
                                  const int8_t *dealt, size_t k, int32_t dots[ROWS], int top)
 {
-	__m512i s[ROWS][4];
+	struct four s = {_mm512_setzero_si512()}, t = s, x;
 	size_t c = 0;
 
-	for (size_t i = 0; i < ROWS; i++)
-		for (int part = 0; part < 4; part++)
-			s[i][part] = _mm512_setzero_si512();
 	p += l->prefix;
-	for (; c + 256 <= k; c += 256, p += l->unit_bytes)
-		unit_two_bits(s, p, gap, ~0ull, dealt + c, top);
-	if (c < k)
-		unit_two_bits(s, p, gap, bytes_of(l, k - c), dealt + c, top);
-	for (size_t i = 0; i < ROWS; i++) {
-		struct two_bits sum = {{s[i][0], s[i][1], s[i][2], s[i][3]}};
-
-		dots[i] = two_bits_sum(&sum);
+	for (; c + 256 <= k; c += 256, p += l->unit_bytes) {
+		x = load_parts(dealt + c, top);
+		fetch_ahead(p);
+		fetch_ahead(p + gap);
+		s = two_bits_add(s, _mm512_loadu_si512(p), x);
+		t = two_bits_add(t, _mm512_loadu_si512(p + gap), x);
 	}
+	if (c < k) {
+		__mmask64 bytes = (1ull << (k - c) / 4) - 1;
+
+		x = load_parts(dealt + c, top);
+		s = two_bits_add(s, _mm512_maskz_loadu_epi8(bytes, p), x);
+		t = two_bits_add(t, _mm512_maskz_loadu_epi8(bytes, p + gap), x);
+	}
+	dots[0] = two_bits_sum(s);
+	dots[1] = two_bits_sum(t);
 }
 
 static void rows_base3(const struct ternary_layout *l, const uint8_t *p, size_t gap,
@@ -155,7 +156,7 @@ static void rows_base3(const struct ternary_layout *l, const uint8_t *p, size_t 
 		for (size_t i = 0; i < ROWS; i++) {
 			__m512i r = _mm512_maskz_loadu_epi8(bytes, p + i * gap);
 
-			fetch_next(p + i * gap);
+			fetch_ahead(p + i * gap);
 			for (int d = 0; d < 5; d++) {
 				__m512i n = _mm512_add_epi8(_mm512_add_epi8(r, r), r);
 
@@ -188,7 +189,7 @@ static int32_t unit_dot(const struct ternary_layout *l, const uint8_t *unit, siz
                         const int8_t *dealt, int32_t sum)
 {
 	__m512i w = _mm512_maskz_loadu_epi8(bytes_of(l, columns), unit), x[5];
-	struct two_bits two = {0};
+	struct four none = {_mm512_setzero_si512()};
 	struct base3 three = {0};
 
 	if (!l->span) {
@@ -197,9 +198,7 @@ static int32_t unit_dot(const struct ternary_layout *l, const uint8_t *unit, siz
 		base3_add(&three, w, x);
 		return base3_sum(&three) - sum;
 	}
-	load_parts(x, dealt, l->top);
-	two_bits_add(&two, w, x);
-	return two_bits_sum(&two) - sum;
+	return two_bits_sum(two_bits_add(none, w, load_parts(dealt, l->top))) - sum;
 }
 
 /* One row of any runs with one token: the rule of scalar/ternary.c. */

@@ -11,9 +11,6 @@
 #include "../kernels.h"
 #include "decode.h"
 
-/* How far ahead of its use a row is fetched, bytes. */
-#define FETCH_AHEAD 1024
-
 /* Zeros behind the last columns of a row of 2-byte values. */
 static inline v16 short_tail(v16 (*load)(const uint8_t *p), const uint8_t *p, size_t n)
 {
@@ -73,8 +70,6 @@ static inline v16 add_product(v16 acc, v16 w, v16 x)
 				const uint8_t *at = p + i * gap * w->row_bytes + c * (BYTES);      \
 				v16 m = LOAD(at);                                                  \
                                                                                                    \
-				if (c * (BYTES) % 64 == 0)                                         \
-					fetch(at + FETCH_AHEAD);                                   \
 				for (size_t t = 0; t < TOKENS; t++)                                \
 					acc[i][t] = add_product(acc[i][t], m, v[t]);               \
 			}                                                                          \
@@ -95,35 +90,41 @@ static inline v16 add_product(v16 acc, v16 w, v16 x)
 typedef void tile(const struct kernel_mat *w, const struct kernel_input *x, size_t r, size_t t0,
                   size_t gap, float *y, size_t y_stride);
 
-/* tiles[0]: one row and token, [1]: many rows, [2]: many rows and tokens.  The rows of a tile lie
- * far apart, so that each is a long stream of its own. */
-static void mul_tiles(tile *const tiles[3], const struct kernel_mat *w,
+/* Rows that one token is multiplied with at once: two long streams, which the CPU fetches ahead by
+ * itself, better than four, or than by instructions. */
+#define ONE_ROWS 2
+
+/* tiles[0]: one row and token, [1]: ONE_ROWS rows, [2]: many rows, [3]: many rows and tokens.  The
+ * rows of a tile lie far apart, so that each is a long stream of its own. */
+static void mul_tiles(tile *const tiles[4], const struct kernel_mat *w,
                       const struct kernel_input *x, size_t row0, size_t row1, float *y,
                       size_t y_stride)
 {
-	size_t gap = (row1 - row0) / TILE_ROWS;
+	size_t rows = x->n == 1 ? ONE_ROWS : TILE_ROWS, gap = (row1 - row0) / rows;
+	tile *one = tiles[x->n == 1 ? 1 : 2];
 
 	for (size_t r = row0; r < row0 + gap; r++) {
 		size_t t = 0;
 
-		for (; t + TILE_TOKENS <= x->n; t += TILE_TOKENS)
-			tiles[2](w, x, r, t, gap, y, y_stride);
+		for (; x->n > 1 && t + TILE_TOKENS <= x->n; t += TILE_TOKENS)
+			tiles[3](w, x, r, t, gap, y, y_stride);
 		for (; t < x->n; t++)
-			tiles[1](w, x, r, t, gap, y, y_stride);
+			one(w, x, r, t, gap, y, y_stride);
 	}
-	for (size_t r = row0 + gap * TILE_ROWS; r < row1; r++)
+	for (size_t r = row0 + gap * rows; r < row1; r++)
 		for (size_t t = 0; t < x->n; t++)
 			tiles[0](w, x, r, t, 0, y, y_stride);
 }
 
 #define DEFINE_MUL(NAME, BYTES, LOAD, TAIL)                                                        \
 	DEFINE_TILE(NAME##_1_1, BYTES, LOAD, TAIL, 1, 1)                                           \
+	DEFINE_TILE(NAME##_2_1, BYTES, LOAD, TAIL, ONE_ROWS, 1)                                    \
 	DEFINE_TILE(NAME##_n_1, BYTES, LOAD, TAIL, TILE_ROWS, 1)                                   \
 	DEFINE_TILE(NAME##_n_n, BYTES, LOAD, TAIL, TILE_ROWS, TILE_TOKENS)                         \
 	static void NAME(const struct kernel_mat *w, const struct kernel_input *x, size_t row0,    \
 	                 size_t row1, float *y, size_t y_stride, void *scratch)                    \
 	{                                                                                          \
-		static tile *const tiles[] = {NAME##_1_1, NAME##_n_1, NAME##_n_n};                 \
+		static tile *const tiles[] = {NAME##_1_1, NAME##_2_1, NAME##_n_1, NAME##_n_n};     \
                                                                                                    \
 		(void)scratch;                                                                     \
 		mul_tiles(tiles, w, x, row0, row1, y, y_stride);                                   \
