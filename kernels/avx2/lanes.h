@@ -364,9 +364,10 @@ static inline double w16_sum(w16 s)
 	return _mm_cvtsd_f64(_mm_add_sd(c, _mm_unpackhi_pd(c, c)));
 }
 
+/* Into the second cache: the first one has no room for what is used much later. */
 static inline void fetch(const void *p)
 {
-	_mm_prefetch((const char *)p, _MM_HINT_T0);
+	_mm_prefetch((const char *)p, _MM_HINT_T1);
 }
 
 #endif

@@ -146,7 +146,9 @@ static inline void v16_sums4(float *out, v16 a, v16 b, v16 c, v16 d)
 
 	q = _mm512_add_ps(q, _mm512_permute_ps(q, 0x4e));
 	q = _mm512_add_ps(q, _mm512_movehdup_ps(q));
-	_mm512_mask_compressstoreu_ps(out, 0x1111, q);
+	/* (compressing into memory is a hundred cycles on some CPUs) */
+	q = _mm512_permutexvar_ps(_mm512_castsi128_si512(_mm_setr_epi32(0, 4, 8, 12)), q);
+	_mm_storeu_ps(out, _mm512_castps512_ps128(q));
 }
 
 static inline float v16_largest(v16 v)
@@ -293,9 +295,10 @@ static inline double w16_sum(w16 s)
 	return _mm_cvtsd_f64(_mm_add_sd(c, _mm_unpackhi_pd(c, c)));
 }
 
+/* Into the second cache: the first one has no room for what is used much later. */
 static inline void fetch(const void *p)
 {
-	_mm_prefetch((const char *)p, _MM_HINT_T0);
+	_mm_prefetch((const char *)p, _MM_HINT_T1);
 }
 
 #endif

@@ -1,6 +1,7 @@
 /*
  * Attention in blocks of 64 positions: keys and values of a block are converted to float32 once
- * and serve all queries.  The order of the sums is that of scalar/attend.c; products are fused
+ * and serve all queries; where there are few queries, 16-bit floats are converted where they are
+ * used, to the same bits.  The order of the sums is that of scalar/attend.c; products are fused
  * into sums, so results differ from it by rounding, and do not depend on the batch.
  * Included by a set's wide.c behind its lanes.h.
  *
@@ -80,11 +81,19 @@ static inline const float *query(const struct pass *s, size_t i)
 	return a->q + i / a->heads * a->q_stride + i % a->heads * a->dim_k;
 }
 
-/* Scores of QS queries from i on, for positions p..p+3 of the block. */
-#define DEFINE_SCORES(NAME, QS)                                                                    \
-	static inline void NAME(const struct pass *s, size_t i, size_t p, float *out)              \
+static inline v16 load_f32(const uint8_t *p)
+{
+	return v16_load((const float *)(const void *)p);
+}
+
+/* Scores of QS queries from i on, for positions p..p+3 of the block whose keys are rows of values
+ * of BYTES each. */
+#define DEFINE_SCORES(NAME, QS, BYTES, LOAD)                                                       \
+	static inline void NAME(const struct pass *s, size_t i, size_t p, const uint8_t *rows,     \
+	                        size_t row_bytes, float *out)                                      \
 	{                                                                                          \
-		const float *key = s->keys + p * s->key_width, *q[QS];                             \
+		const uint8_t *key = rows + p * row_bytes;                                         \
+		const float *q[QS];                                                                \
 		size_t dim = s->a->dim_k, d = 0;                                                   \
 		v16 acc[QS][4];                                                                    \
                                                                                                    \
@@ -93,22 +102,31 @@ static inline const float *query(const struct pass *s, size_t i)
 			for (size_t n = 0; n < 4; n++)                                             \
 				acc[j][n] = v16_zero();                                            \
 		}                                                                                  \
-		for (; d < dim; d += 16)                                                           \
+		for (; d < dim; d += 16) {                                                         \
+			v16 k[4];                                                                  \
+                                                                                                   \
+			for (size_t n = 0; n < 4 && (BYTES) == 2 && d % 32 == 0; n++)              \
+				fetch(key + (n + BLOCK) * row_bytes + d * (BYTES));                \
+                                                                                                   \
+			for (size_t n = 0; n < 4; n++)                                             \
+				k[n] = LOAD(key + n * row_bytes + d * (BYTES));                    \
 			for (size_t j = 0; j < QS; j++) {                                          \
 				v16 x = d + 16 <= dim ? v16_load(q[j] + d)                         \
 				                      : v16_load_n(q[j] + d, dim - d);             \
                                                                                                    \
 				for (size_t n = 0; n < 4; n++)                                     \
-					acc[j][n] = v16_fma(                                       \
-					    x, v16_load(key + n * s->key_width + d), acc[j][n]);   \
+					acc[j][n] = v16_fma(x, k[n], acc[j][n]);                   \
 			}                                                                          \
+		}                                                                                  \
 		for (size_t j = 0; j < QS; j++)                                                    \
 			v16_sums4(out + j * BLOCK + p, acc[j][0], acc[j][1], acc[j][2],            \
 			          acc[j][3]);                                                      \
 	}
 
-DEFINE_SCORES(scores_1, 1)
-DEFINE_SCORES(scores_n, TILE_Q)
+DEFINE_SCORES(scores_1, 1, 4, load_f32)
+DEFINE_SCORES(scores_n, TILE_Q, 4, load_f32)
+DEFINE_SCORES(scores_f16_1, 1, 2, v16_f16)
+DEFINE_SCORES(scores_f16_n, TILE_Q, 2, v16_f16)
 
 /* Scores to weights exp(score - maximum); returns what the sums so far are multiplied by. */
 static float weigh(float *score, size_t lo, size_t hi, float scale, float *max, float *sum)
@@ -138,31 +156,45 @@ static float weigh(float *score, size_t lo, size_t hi, float scale, float *max, 
 }
 
 /* out[0..16 VECTORS) = out * keep + sum of weight * value row, positions ascending. */
-#define DEFINE_GATHER(NAME, QS, VECTORS)                                                           \
+#define DEFINE_GATHER(NAME, QS, VECTORS, BYTES, LOAD)                                              \
 	static inline void NAME(float *const out[QS], const float keep[QS], const float *weight,   \
-	                        const float *value, size_t width, size_t lo, size_t hi)            \
+	                        const uint8_t *value, size_t row_bytes, size_t lo, size_t hi)      \
 	{                                                                                          \
 		v16 acc[QS][VECTORS];                                                              \
                                                                                                    \
 		for (size_t j = 0; j < QS; j++)                                                    \
 			for (size_t n = 0; n < VECTORS; n++)                                       \
 				acc[j][n] = v16_mul(v16_load(out[j] + 16 * n), v16_set(keep[j]));  \
-		for (size_t p = lo; p < hi; p++)                                                   \
+		for (size_t p = lo; p < hi; p++) {                                                 \
+			v16 v[VECTORS];                                                            \
+                                                                                                   \
+			for (size_t n = 0; n < VECTORS && (BYTES) == 2; n += 2)                    \
+				fetch(value + (p + BLOCK) * row_bytes + 16 * n * (BYTES));         \
+                                                                                                   \
+			for (size_t n = 0; n < VECTORS; n++)                                       \
+				v[n] = LOAD(value + p * row_bytes + 16 * n * (BYTES));             \
 			for (size_t j = 0; j < QS; j++) {                                          \
 				v16 x = v16_set(weight[j * BLOCK + p]);                            \
                                                                                                    \
 				for (size_t n = 0; n < VECTORS; n++)                               \
-					acc[j][n] = v16_fma(                                       \
-					    x, v16_load(value + p * width + 16 * n), acc[j][n]);   \
+					acc[j][n] = v16_fma(x, v[n], acc[j][n]);                   \
 			}                                                                          \
+		}                                                                                  \
 		for (size_t j = 0; j < QS; j++)                                                    \
 			for (size_t n = 0; n < VECTORS; n++)                                       \
 				v16_store(out[j] + 16 * n, acc[j][n]);                             \
 	}
 
-DEFINE_GATHER(gather_1_1, 1, 1)
-DEFINE_GATHER(gather_1_n, 1, TILE_D)
-DEFINE_GATHER(gather_n_n, TILE_Q, TILE_D)
+DEFINE_GATHER(gather_1_1, 1, 1, 4, load_f32)
+DEFINE_GATHER(gather_1_n, 1, TILE_D, 4, load_f32)
+DEFINE_GATHER(gather_n_n, TILE_Q, TILE_D, 4, load_f32)
+DEFINE_GATHER(gather_f16_1, 1, TILE_D, 2, v16_f16)
+DEFINE_GATHER(gather_f16_n, TILE_Q, TILE_D, 2, v16_f16)
+
+static const uint8_t *bytes_of_floats(const float *p)
+{
+	return (const uint8_t *)(const void *)p;
+}
 
 static float *out_of(const struct kernel_attn *a, size_t i)
 {
@@ -179,18 +211,21 @@ static void gather(const struct pass *s, size_t i, const float *weight, float ke
 	for (; d + 16 * TILE_D <= dim; d += 16 * TILE_D) {
 		float *at = o + d;
 
-		gather_1_n(&at, &keep, weight, s->values + d, s->value_width, lo, hi);
+		gather_1_n(&at, &keep, weight, bytes_of_floats(s->values + d), 4 * s->value_width,
+		           lo, hi);
 	}
 	for (; d + 16 <= dim; d += 16) {
 		float *at = o + d;
 
-		gather_1_1(&at, &keep, weight, s->values + d, s->value_width, lo, hi);
+		gather_1_1(&at, &keep, weight, bytes_of_floats(s->values + d), 4 * s->value_width,
+		           lo, hi);
 	}
 	if (d < dim) {
 		float *at = pad;
 
 		memcpy(pad, o + d, (dim - d) * sizeof *o);
-		gather_1_1(&at, &keep, weight, s->values + d, s->value_width, lo, hi);
+		gather_1_1(&at, &keep, weight, bytes_of_floats(s->values + d), 4 * s->value_width,
+		           lo, hi);
 		memcpy(o + d, pad, (dim - d) * sizeof *o);
 	}
 }
@@ -204,7 +239,8 @@ static void gather_tile(const struct pass *s, size_t i, const float *weight, con
 
 		for (size_t j = 0; j < TILE_Q; j++)
 			at[j] = out_of(s->a, i + j) + d;
-		gather_n_n(at, keep, weight, s->values + d, s->value_width, lo, hi);
+		gather_n_n(at, keep, weight, bytes_of_floats(s->values + d), 4 * s->value_width, lo,
+		           hi);
 	}
 }
 
@@ -232,9 +268,11 @@ static void group(const struct pass *s, size_t i, size_t n, size_t block)
 			           a->dim_v);
 		}
 		for (j = 0; j + TILE_Q <= n; j += TILE_Q)
-			scores_n(s, i + j, p, s->scores + j * BLOCK);
+			scores_n(s, i + j, p, bytes_of_floats(s->keys), 4 * s->key_width,
+			         s->scores + j * BLOCK);
 		for (; j < n; j++)
-			scores_1(s, i + j, p, s->scores + j * BLOCK);
+			scores_1(s, i + j, p, bytes_of_floats(s->keys), 4 * s->key_width,
+			         s->scores + j * BLOCK);
 	}
 	for (j = 0; j < n; j++)
 		if (lo[j] < hi[j])
@@ -253,10 +291,75 @@ static void group(const struct pass *s, size_t i, size_t n, size_t block)
 	}
 }
 
+/* Whether one tile has all queries of a pass, one token's: then nothing is used twice. */
+static int is_direct(const struct pass *s)
+{
+	const struct kernel_attn *a = s->a;
+
+	return s->count <= TILE_Q && a->tokens == 1 && a->k_type == DTYPE_F16 &&
+	       a->v_type == DTYPE_F16 && a->dim_k % 16 == 0 && a->dim_v % (16 * TILE_D) == 0;
+}
+
+/* Scores of positions p..p+3. */
+static inline void direct_scores(const struct pass *s, const uint8_t *rows, size_t row_bytes,
+                                 size_t p)
+{
+	if (s->count == TILE_Q)
+		scores_f16_n(s, s->first, p, rows, row_bytes, s->scores);
+	else
+		for (size_t j = 0; j < s->count; j++)
+			scores_f16_1(s, s->first + j, p, rows, row_bytes, s->scores + j * BLOCK);
+}
+
+/* Fewer than four: behind them may lie nothing. */
+static void last_scores(const struct pass *s, size_t block, size_t p, size_t n)
+{
+	const struct kernel_attn *a = s->a;
+	size_t row = 2 * a->dim_k;
+	uint8_t *rows = (uint8_t *)s->keys;
+
+	for (size_t i = 0; i < n; i++)
+		memcpy(rows + (p + i) * row, a->k + (block + p + i) * a->k_row_bytes, row);
+	memset(rows + (p + n) * row, 0, (4 - n) * row);
+	direct_scores(s, rows, row, p);
+}
+
+static void direct_block(const struct pass *s, size_t block)
+{
+	const struct kernel_attn *a = s->a;
+	const uint8_t *rows = a->v + block * a->v_row_bytes;
+	float keep[TILE_Q], *at[TILE_Q];
+	size_t lo, hi;
+
+	if (!sees(a, s->first, block, &lo, &hi))
+		return;
+	for (size_t p = lo / 4 * 4; p + 4 <= hi; p += 4)
+		direct_scores(s, a->k + block * a->k_row_bytes, a->k_row_bytes, p);
+	if (hi % 4)
+		last_scores(s, block, hi / 4 * 4, hi % 4);
+	for (size_t j = 0; j < s->count; j++)
+		keep[j] = weigh(s->scores + j * BLOCK, lo, hi, a->scale, &s->max[j], &s->sum[j]);
+	for (size_t d = 0; d < a->dim_v; d += 16 * TILE_D) {
+		for (size_t j = 0; j < s->count; j++)
+			at[j] = out_of(a, s->first + j) + d;
+		if (s->count == TILE_Q)
+			gather_f16_n(at, keep, s->scores, rows + 2 * d, a->v_row_bytes, lo, hi);
+		else
+			for (size_t j = 0; j < s->count; j++)
+				gather_f16_1(&at[j], &keep[j], s->scores + j * BLOCK, rows + 2 * d,
+				             a->v_row_bytes, lo, hi);
+	}
+}
+
 static void one_block(const struct pass *s, size_t block, size_t end)
 {
 	const struct kernel_attn *a = s->a;
 	size_t n = end - block < BLOCK ? end - block : BLOCK;
+
+	if (is_direct(s)) {
+		direct_block(s, block);
+		return;
+	}
 
 	convert(s->k, a->k_type, a->k + block * a->k_row_bytes, a->k_row_bytes, n, a->dim_k,
 	        s->keys, s->key_width);
