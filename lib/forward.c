@@ -5,12 +5,12 @@
 
 /*
  * Each stage ends at a barrier.  Stages over tokens (norms, rotation) give whole tokens to a
- * thread; products deal out blocks of rows of the matrix, attention (KV head, tile of tokens)
- * units, to whichever thread is free: a core that is slow or taken away for a while does less.
+ * thread, a single one to the last thread that arrives at the barrier; products deal out blocks of
+ * rows of the matrix, attention (KV head, tile of tokens) units, to whichever thread is free: a
+ * core that is slow or taken away for a while does less.
  * Each value has one writer and is computed in an order that does not depend on who that is.
  */
 
-#define BLOCKS       8  /* of rows per thread and stage */
 #define ROW_STEP     64 /* rows of a matrix are split in multiples of this */
 #define DENSE_TOKENS 32 /* from here on OpenBLAS pays; below, results do not depend on n */
 #define ATTN_TILE    16 /* tokens of one attention unit */
@@ -34,16 +34,25 @@ static void my_tokens(const struct worker *t, size_t *first, size_t *last)
 	threads_split(t->f->n, 1, t->i, t->count, first, last);
 }
 
-/* Rows [*first, *last) of the next block of total that nobody has; 0 when there is none. */
+/* Rows [*first, *last) of the next block of total that nobody has; 0 when there is none.  Blocks
+ * are a part of what is left: long at first, short where threads wait for each other. */
 static int next_rows(const struct worker *t, uint32_t *dealt, size_t total, size_t *first,
                      size_t *last)
 {
-	size_t share = t->count == 1 ? total : total / ((size_t)t->count * BLOCKS);
-	size_t block = (share + ROW_STEP) / ROW_STEP * ROW_STEP;
+	uint32_t at = __atomic_load_n(dealt, __ATOMIC_RELAXED);
+	size_t block, parts = t->count == 1 ? 1 : 2 * (size_t)t->count;
 
-	*first = __atomic_fetch_add(dealt, 1, __ATOMIC_RELAXED) * block;
-	*last = *first + block < total ? *first + block : total;
-	return *first < total;
+	do {
+		if (at >= total)
+			return 0;
+		block = (total - at) / parts / ROW_STEP * ROW_STEP;
+		block = block ? block : ROW_STEP;
+		block = block < total - at && t->count > 1 ? block : total - at;
+	} while (!__atomic_compare_exchange_n(dealt, &at, at + (uint32_t)block, 1, __ATOMIC_RELAXED,
+	                                      __ATOMIC_RELAXED));
+	*first = at;
+	*last = at + block;
+	return 1;
 }
 
 static uint32_t *dealt(const struct worker *t, uint32_t layer, enum forward_stage stage)
@@ -92,6 +101,36 @@ static void norm_and_quantize(const struct worker *t, float *h, size_t h_stride,
 			                  f->arch->eps);
 		quantize(f, i, h + i * h_stride, h_stride, k);
 	}
+}
+
+/* A stage over tokens, between two that are dealt out. */
+typedef void stage(const struct worker *t, uint32_t layer);
+
+struct step {
+	struct worker all; /* one that has all tokens */
+	stage *run;
+	uint32_t layer;
+};
+
+static void take_step(void *arg)
+{
+	const struct step *s = arg;
+
+	s->run(&s->all, s->layer);
+}
+
+/* All threads meet, and go on when the stage is done. */
+static void meet(const struct worker *t, stage *run, uint32_t layer)
+{
+	struct step s = {{t->f, 0, 1, t->scratch}, run, layer};
+
+	if (t->f->n == 1) {
+		threads_meet(t->f->pool, take_step, &s);
+		return;
+	}
+	barrier(t);
+	run(t, layer);
+	barrier(t);
 }
 
 /* Float weights of a prompt: panels of rows are widened into scratch, as many as fit. */
@@ -293,56 +332,90 @@ static void gate_and_up(const struct worker *t, uint32_t layer)
 	}
 }
 
+static size_t heads_width(const struct arch *a)
+{
+	return (size_t)a->n_head * a->dim_v;
+}
+
+/* The inputs of the four products of a layer. */
+static void norm_of_layer(const struct worker *t, uint32_t i)
+{
+	struct forward *f = t->f;
+
+	norm_and_quantize(t, f->h, f->h_stride, f->x, f->x_stride, &f->w->layer[i].attn_norm,
+	                  f->arch->n_embd);
+}
+
+static void norm_of_heads(const struct worker *t, uint32_t i)
+{
+	struct forward *f = t->f;
+
+	norm_and_quantize(t, f->h, f->h_stride, f->h, f->h_stride, &f->w->layer[i].attn_sub_norm,
+	                  heads_width(f->arch));
+}
+
+static void norm_of_ffn(const struct worker *t, uint32_t i)
+{
+	struct forward *f = t->f;
+
+	norm_and_quantize(t, f->h, f->h_stride, f->x, f->x_stride, &f->w->layer[i].ffn_norm,
+	                  f->arch->n_embd);
+}
+
+static void norm_of_gate(const struct worker *t, uint32_t i)
+{
+	struct forward *f = t->f;
+
+	norm_and_quantize(t, f->gate, f->ff_stride, f->gate, f->ff_stride,
+	                  &f->w->layer[i].ffn_sub_norm, f->arch->n_ff);
+}
+
 static void layer(const struct worker *t, uint32_t i)
 {
 	struct forward *f = t->f;
-	const struct arch *a = f->arch;
 	const struct weights_layer *l = &f->w->layer[i];
-	size_t heads = (size_t)a->n_head * a->dim_v;
 
-	norm_and_quantize(t, f->h, f->h_stride, f->x, f->x_stride, &l->attn_norm, a->n_embd);
-	barrier(t);
 	project_qkv(t, i);
-	barrier(t);
-	rotate_and_store(t, i);
-	barrier(t);
+	meet(t, rotate_and_store, i);
 	attend(t, i);
-	barrier(t);
-	norm_and_quantize(t, f->h, f->h_stride, f->h, f->h_stride, &l->attn_sub_norm, heads);
-	barrier(t);
-	project_and_add(t, &l->o, dealt(t, i, FORWARD_OUT), f->h, f->h_stride, heads);
-	barrier(t);
-	norm_and_quantize(t, f->h, f->h_stride, f->x, f->x_stride, &l->ffn_norm, a->n_embd);
-	barrier(t);
+	meet(t, norm_of_heads, i);
+	project_and_add(t, &l->o, dealt(t, i, FORWARD_OUT), f->h, f->h_stride,
+	                heads_width(f->arch));
+	meet(t, norm_of_ffn, i);
 	gate_and_up(t, i);
-	barrier(t);
-	norm_and_quantize(t, f->gate, f->ff_stride, f->gate, f->ff_stride, &l->ffn_sub_norm,
-	                  a->n_ff);
-	barrier(t);
-	project_and_add(t, &l->down, dealt(t, i, FORWARD_DOWN), f->gate, f->ff_stride, a->n_ff);
+	meet(t, norm_of_gate, i);
+	project_and_add(t, &l->down, dealt(t, i, FORWARD_DOWN), f->gate, f->ff_stride,
+	                f->arch->n_ff);
+}
+
+static void norm_of_output(const struct worker *t, uint32_t n_layer)
+{
+	struct forward *f = t->f;
+	size_t a, b;
+
+	(void)n_layer;
+	my_tokens(t, &a, &b);
+	for (size_t k = a; k < b; k++)
+		f->kern->rms_norm(f->hidden + k * f->x_stride, f->x + k * f->x_stride,
+		                  f->w->output_norm.v, f->arch->n_embd, f->arch->eps);
 }
 
 static void pass(void *arg, int i, int count)
 {
 	struct forward *f = arg;
 	struct worker t = {f, i, count, f->scratch + (size_t)i * KERNELS_SCRATCH};
-	size_t a, b;
 
 	embed(&t);
 	for (uint32_t l = 0; l < f->arch->n_layer; l++) {
-		/* One thread looks, before a barrier, so that all of them give up together. */
+		/* One thread looks, before they meet, so that all of them give up together. */
 		if (i == 0 && f->stop && *f->stop)
 			f->stopped = 1;
-		barrier(&t);
+		meet(&t, norm_of_layer, l);
 		if (f->stopped)
 			return;
 		layer(&t, l);
 	}
-	barrier(&t);
-	my_tokens(&t, &a, &b);
-	for (size_t k = a; k < b; k++)
-		f->kern->rms_norm(f->hidden + k * f->x_stride, f->x + k * f->x_stride,
-		                  f->w->output_norm.v, f->arch->n_embd, f->arch->eps);
+	meet(&t, norm_of_output, f->arch->n_layer);
 }
 
 void forward_run(struct forward *f)

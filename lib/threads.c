@@ -257,17 +257,24 @@ static void gate_pass(struct gate *g)
 		syscall(SYS_futex, &g->value, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
 }
 
-void threads_barrier(struct threads *t)
+void threads_meet(struct threads *t, void (*step)(void *arg), void *arg)
 {
-	if (t->count == 1)
-		return;
 	uint32_t now = atomic_load(&t->meeting.value);
+
 	if (atomic_fetch_add(&t->arrived, 1) + 1 == (uint32_t)t->count) {
 		atomic_store(&t->arrived, 0);
+		if (step)
+			step(arg);
 		gate_pass(&t->meeting);
 	} else {
 		gate_wait(&t->meeting, now, t->spins);
 	}
+}
+
+void threads_barrier(struct threads *t)
+{
+	if (t->count > 1)
+		threads_meet(t, NULL, NULL);
 }
 
 static void *work(void *arg)

@@ -38,6 +38,10 @@ void threads_run(struct threads *t, void (*fn)(void *arg, int i, int count), voi
 /* Inside fn: waits until all threads are here (spins briefly, then sleeps). */
 void threads_barrier(struct threads *t);
 
+/* The same; the last thread to arrive runs step(arg) before any goes on.  arg means the same on all
+ * threads. */
+void threads_meet(struct threads *t, void (*step)(void *arg), void *arg);
+
 /* Inside fn, for work whose parts may take unequal time: the next of n parts that no thread has
  * taken yet, or -1.  Each round of claims ends when every thread got -1 and passed a barrier. */
 long threads_claim(struct threads *t, long n);

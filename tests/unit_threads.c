@@ -18,6 +18,7 @@ struct job {
 	_Atomic int wrong;
 	_Atomic int claimed[100];
 	long next_turn; /* only whose turn it is touches it */
+	int met; /* changed by one thread at a time */
 };
 
 static void count_calls(void *arg, int i, int count)
@@ -39,6 +40,31 @@ static void in_step(void *arg, int i, int count)
 		for (int k = 0; k < count; k++)
 			if (j->step[k] != s)
 				atomic_fetch_add(&j->wrong, 1);
+		threads_barrier(j->t);
+	}
+}
+
+static void meet_once(void *arg)
+{
+	struct job *j = arg;
+
+	for (int k = 0; k < threads_count(j->t); k++)
+		if (j->step[k] != j->met + 1)
+			atomic_fetch_add(&j->wrong, 1);
+	j->met++;
+}
+
+/* One thread counts, when all have arrived; all see that before they go on. */
+static void meeting(void *arg, int i, int count)
+{
+	struct job *j = arg;
+
+	(void)count;
+	for (int s = 1; s <= ROUNDS; s++) {
+		j->step[i] = s;
+		threads_meet(j->t, meet_once, j);
+		if (j->met != s)
+			atomic_fetch_add(&j->wrong, 1);
 		threads_barrier(j->t);
 	}
 }
@@ -89,6 +115,9 @@ static void with_threads(int count)
 		CHECK_INT(j.calls[i], i < count ? ROUNDS : 0);
 	threads_run(j.t, in_step, &j);
 	CHECK_INT(j.wrong, 0);
+	threads_run(j.t, meeting, &j);
+	CHECK_INT(j.wrong, 0);
+	CHECK_INT(j.met, ROUNDS);
 	threads_run(j.t, claim_all, &j);
 	for (int i = 0; i < 100; i++)
 		CHECK_INT(j.claimed[i], ROUNDS);
