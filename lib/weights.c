@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "ternary.h"
+#include "weights_tiles.h"
 
 #define I2S_BLOCK 128 /* elements of a packing unit */
 
@@ -38,7 +38,8 @@ static int wrong_shape(const char *name, const struct gguf_tensor *t, uint64_t r
 static void place(struct finder *f, struct weight *w, int vector)
 {
 	const struct gguf_tensor *t = w->t;
-	int repack = t->type == DTYPE_I2_S && (f->o->i2s_group != 32 || t->cols % I2S_BLOCK);
+	int repack = weights_tiles_is(t->type) ||
+	             (t->type == DTYPE_I2_S && (f->o->i2s_group != 32 || t->cols % I2S_BLOCK));
 	int in_place = (f->o->load == WEIGHTS_MMAP || f->o->load == WEIGHTS_MLOCK) &&
 	               !f->g->parts[t->part].swapped && (!vector || t->type == DTYPE_F32) &&
 	               !repack;
@@ -72,16 +73,31 @@ static int find_scale(struct finder *f, struct weight *w, const char *name, stru
 	return 0;
 }
 
+/* Of a matrix whose bytes lie in tiles. */
+static int check_tiles(struct finder *f, const char *name, const struct gguf_tensor *t,
+                       struct err *e)
+{
+	struct ternary form;
+
+	if (f->g->parts[t->part].swapped)
+		return err_unsupported(
+		    e, "tensor %s: %s in a file of the other byte order is not supported", name,
+		    dtype_get(t->type)->name);
+	return weights_tiles_find(&form, f->g, t, e) ? err_in(e, "tensor %s", name) : 0;
+}
+
 static int check_type(struct finder *f, const char *name, const struct gguf_tensor *t,
                       struct err *e)
 {
 	const struct dtype_info *d = dtype_get(t->type);
 
+	if (weights_tiles_is(t->type))
+		return check_tiles(f, name, t, e);
 	if (!kernels_get("scalar")->mul[t->type])
 		return err_unsupported(
 		    e,
-		    "tensor %s: type %s is not supported (supported: F32, F16, BF16, I2_S, TQ1_0, "
-		    "TQ2_0, Q8_0, Q6_K, Q5_K, Q4_K, Q4_0)",
+		    "tensor %s: type %s is not supported (supported: F32, F16, BF16, I2_S, TL1, "
+		    "TL2, TQ1_0, TQ2_0, Q8_0, Q6_K, Q5_K, Q4_K, Q4_0)",
 		    name, d->name);
 	if (t->type == DTYPE_I2_S && t->rows * t->cols % I2S_BLOCK)
 		return err_unsupported(
@@ -376,20 +392,29 @@ static int check_i2s(const struct weight *w, struct err *e)
 	return 0;
 }
 
-/* Copies n bytes of a mapped file and lets go of its pages on the way, so that a model that is read
- * is not resident twice. */
+/* Lets go of the pages of a mapped file that lie whole in n bytes from `from` on. */
+static void let_go_of(const struct gguf *g, const struct gguf_tensor *t, const uint8_t *from,
+                      uint64_t n)
+{
+	const uint64_t page = 4096;
+	uintptr_t first = ((uintptr_t)from + page - 1) & ~(uintptr_t)(page - 1);
+	uintptr_t end = ((uintptr_t)from + n) & ~(uintptr_t)(page - 1);
+
+	if (g->parts[t->part].map.open && end > first)
+		madvise((void *)first, end - first, MADV_DONTNEED);
+}
+
+/* Copies a tensor, letting go of its pages on the way, so that a model that is read is not resident
+ * twice. */
 static void copy_out(const struct gguf *g, const struct gguf_tensor *t, uint8_t *to)
 {
-	const uint64_t piece = WEIGHTS_PIECE, page = 4096;
+	const uint64_t piece = WEIGHTS_PIECE;
 
 	for (uint64_t at = 0; at < t->bytes; at += piece) {
 		uint64_t n = t->bytes - at < piece ? t->bytes - at : piece;
-		const uint8_t *from = t->data + at;
-		memcpy(to + at, from, n);
-		uintptr_t first = ((uintptr_t)from + page - 1) & ~(uintptr_t)(page - 1);
-		uintptr_t end = ((uintptr_t)from + n) & ~(uintptr_t)(page - 1);
-		if (g->parts[t->part].map.open && end > first)
-			madvise((void *)first, end - first, MADV_DONTNEED);
+
+		memcpy(to + at, t->data + at, n);
+		let_go_of(g, t, t->data + at, n);
 	}
 }
 
@@ -399,13 +424,24 @@ static int load_matrix(struct weight *w, const struct gguf *g, const struct weig
 	const struct gguf_tensor *t = w->t;
 	const uint8_t *data = source(t, e);
 	uint64_t cols = t->cols, row = dtype_row_bytes(t->type, cols);
+	enum dtype type = t->type;
 	float tail = 1;
 
 	if (!data)
 		return -1;
 	if (w->copy) {
 		uint8_t *p = arena_take(copies, w->copy);
-		if (t->type == DTYPE_I2_S && (o->i2s_group != 32 || cols % I2S_BLOCK)) {
+		if (weights_tiles_is(t->type)) {
+			struct ternary form;
+
+			row = i2s_row(cols);
+			cols = row * 4;
+			if (weights_tiles_find(&form, g, t, e) ||
+			    weights_tiles_load(p, row, &form, data, e))
+				return tensor_err(t, e);
+			let_go_of(g, t, data, t->bytes);
+			type = DTYPE_I2_S;
+		} else if (t->type == DTYPE_I2_S && (o->i2s_group != 32 || cols % I2S_BLOCK)) {
 			row = i2s_row(cols);
 			cols = row * 4;
 			repack_i2s(p, data, t, o->i2s_group);
@@ -416,10 +452,10 @@ static int load_matrix(struct weight *w, const struct gguf *g, const struct weig
 			swap_payload(p, t);
 		data = p;
 	}
-	if (t->type == DTYPE_I2_S)
+	if (type == DTYPE_I2_S)
 		memcpy(&tail, data + t->rows * row, sizeof tail);
-	w->mat = (struct kernel_mat){t->type, t->rows, cols, data, row, tail};
-	if (t->type == DTYPE_I2_S && check_i2s(w, e))
+	w->mat = (struct kernel_mat){type, t->rows, cols, data, row, tail};
+	if (type == DTYPE_I2_S && check_i2s(w, e))
 		return -1;
 	if (w->scale && load_scale(g, w->scale, kern, &w->mat.scale, e))
 		return -1;
