@@ -83,26 +83,51 @@ static inline struct four load_parts(const int8_t *dealt, int top)
 	    load_once(dealt + (top ? 64 : 128)), load_once(dealt + (top ? 0 : 192))};
 }
 
-struct base3 {
-	__m512i r, next; /* sums of r_k x and of r_(k+1) x */
+/* Digits of one unit. */
+struct five {
+	__m512i a, b, c, d, e;
 };
 
-static inline void base3_add(struct base3 *s, __m512i r, const __m512i x[5])
+static inline struct five load_digits(const int8_t *dealt)
 {
-	for (int k = 0; k < 5; k++) {
-		__m512i next = _mm512_add_epi8(_mm512_add_epi8(r, r), r);
-
-		s->r = _mm512_dpbusd_epi32(s->r, r, x[k]);
-		s->next = _mm512_dpbusd_epi32(s->next, next, x[k]);
-		r = next;
-	}
+	return (struct five){load_once(dealt), load_once(dealt + 64), load_once(dealt + 128),
+	                     load_once(dealt + 192), load_once(dealt + 256)};
 }
 
-static inline int32_t base3_sum(const struct base3 *s)
-{
-	__m512i three = _mm512_add_epi32(_mm512_add_epi32(s->r, s->r), s->r);
+struct base3 {
+	__m512i r, next; /* sums of r_k x and of r_(k+1) x */
+	__m512i r2,
+	    next2; /* the same of every other digit, so that sums wait less for each other */
+};
 
-	return _mm512_reduce_add_epi32(_mm512_srai_epi32(_mm512_sub_epi32(three, s->next), 8));
+static inline __m512i times3(__m512i v)
+{
+	return _mm512_add_epi8(_mm512_add_epi8(v, v), v);
+}
+
+static inline struct base3 base3_add(struct base3 s, __m512i r, struct five x)
+{
+	__m512i r1 = times3(r), r2 = times3(r1), r3 = times3(r2), r4 = times3(r3);
+
+	s.r = _mm512_dpbusd_epi32(s.r, r, x.a);
+	s.next = _mm512_dpbusd_epi32(s.next, r1, x.a);
+	s.r2 = _mm512_dpbusd_epi32(s.r2, r1, x.b);
+	s.next2 = _mm512_dpbusd_epi32(s.next2, r2, x.b);
+	s.r = _mm512_dpbusd_epi32(s.r, r2, x.c);
+	s.next = _mm512_dpbusd_epi32(s.next, r3, x.c);
+	s.r2 = _mm512_dpbusd_epi32(s.r2, r3, x.d);
+	s.next2 = _mm512_dpbusd_epi32(s.next2, r4, x.d);
+	s.r = _mm512_dpbusd_epi32(s.r, r4, x.e);
+	s.next = _mm512_dpbusd_epi32(s.next, times3(r4), x.e);
+	return s;
+}
+
+static inline int32_t base3_sum(struct base3 s)
+{
+	__m512i r = _mm512_add_epi32(s.r, s.r2), next = _mm512_add_epi32(s.next, s.next2);
+	__m512i three = _mm512_add_epi32(_mm512_add_epi32(r, r), r);
+
+	return _mm512_reduce_add_epi32(_mm512_srai_epi32(_mm512_sub_epi32(three, next), 8));
 }
 
 /* Rows that share the loads of the activations.  They lie far apart, so that each is a long stream.
@@ -116,11 +141,22 @@ static inline void fetch_ahead(const uint8_t *p)
 	_mm_prefetch((const char *)p + FETCH_AHEAD, _MM_HINT_T1);
 }
 
-/* ROWS rows, gap bytes apart, each one run, to integer dots (before the sum of x is subtracted). */
-static inline void rows_two_bits(const struct ternary_layout *l, const uint8_t *p, size_t gap,
-                                 const int8_t *dealt, size_t k, int32_t dots[ROWS], int top)
+/* Bits by which the d of a unit differs from that of the row's first unit. */
+static inline unsigned unlike(const struct ternary_layout *l, const uint8_t *first,
+                              const uint8_t *unit)
+{
+	return load_u16(first + l->d_at) ^ load_u16(unit + l->d_at);
+}
+
+/* ROWS rows, gap bytes apart, to integer dots (before the sum of x is subtracted).  Returns 0 when
+ * units (a layout with a d for each) have more than one d: then the dots mean nothing. */
+static inline int rows_two_bits(const struct ternary_layout *l, const uint8_t *p, size_t gap,
+                                const int8_t *dealt, size_t k, int32_t dots[ROWS], int top,
+                                int has_d)
 {
 	struct four s = {_mm512_setzero_si512()}, t = s, x;
+	const uint8_t *first = p;
+	unsigned differ = 0;
 	size_t c = 0;
 
 	p += l->prefix;
@@ -130,6 +166,12 @@ static inline void rows_two_bits(const struct ternary_layout *l, const uint8_t *
 		fetch_ahead(p + gap);
 		s = two_bits_add(s, _mm512_loadu_si512(p), x);
 		t = two_bits_add(t, _mm512_loadu_si512(p + gap), x);
+		if (has_d) { /* units that are no whole lines skip some */
+			fetch_ahead(p + 64);
+			fetch_ahead(p + gap + 64);
+		}
+		if (has_d)
+			differ |= unlike(l, first, p) | unlike(l, first + gap, p + gap);
 	}
 	if (c < k) {
 		__mmask64 bytes = (1ull << (k - c) / 4) - 1;
@@ -140,64 +182,57 @@ static inline void rows_two_bits(const struct ternary_layout *l, const uint8_t *
 	}
 	dots[0] = two_bits_sum(s);
 	dots[1] = two_bits_sum(t);
+	return !differ;
 }
 
-static void rows_base3(const struct ternary_layout *l, const uint8_t *p, size_t gap,
-                       const int8_t *dealt, size_t k, int32_t dots[ROWS])
-{
-	__mmask64 bytes = bytes_of(l, 256);
-	__m512i s[ROWS], next[ROWS], x[5];
-
-	for (size_t i = 0; i < ROWS; i++)
-		s[i] = next[i] = _mm512_setzero_si512();
-	for (size_t c = 0; c < k; c += 256, p += l->unit_bytes, dealt += 320) {
-		for (int d = 0; d < 5; d++)
-			x[d] = _mm512_loadu_si512(dealt + 64 * d);
-		for (size_t i = 0; i < ROWS; i++) {
-			__m512i r = _mm512_maskz_loadu_epi8(bytes, p + i * gap);
-
-			fetch_ahead(p + i * gap);
-			for (int d = 0; d < 5; d++) {
-				__m512i n = _mm512_add_epi8(_mm512_add_epi8(r, r), r);
-
-				s[i] = _mm512_dpbusd_epi32(s[i], r, x[d]);
-				next[i] = _mm512_dpbusd_epi32(next[i], n, x[d]);
-				r = n;
-			}
-		}
-	}
-	for (size_t i = 0; i < ROWS; i++) {
-		struct base3 sum = {s[i], next[i]};
-
-		dots[i] = base3_sum(&sum);
-	}
-}
-
-static void rows_dots(const struct ternary_layout *l, const uint8_t *p, size_t gap,
+static int rows_base3(const struct ternary_layout *l, const uint8_t *p, size_t gap,
                       const int8_t *dealt, size_t k, int32_t dots[ROWS])
 {
+	struct base3 s = {_mm512_setzero_si512()}, t = s;
+	__mmask64 bytes = bytes_of(l, 256);
+	const uint8_t *first = p;
+	unsigned differ = 0;
+
+	for (size_t c = 0; c < k; c += 256, p += l->unit_bytes, dealt += 320) {
+		struct five x = load_digits(dealt);
+
+		fetch_ahead(p);
+		fetch_ahead(p + gap);
+		s = base3_add(s, _mm512_maskz_loadu_epi8(bytes, p), x);
+		t = base3_add(t, _mm512_maskz_loadu_epi8(bytes, p + gap), x);
+		differ |= unlike(l, first, p) | unlike(l, first + gap, p + gap);
+	}
+	dots[0] = base3_sum(s);
+	dots[1] = base3_sum(t);
+	return !differ;
+}
+
+/* The same for any layout; 0 also where a row's only d is 0. */
+static int rows_dots(const struct ternary_layout *l, const uint8_t *p, size_t gap,
+                     const int8_t *dealt, size_t k, int32_t dots[ROWS])
+{
+	if (l->d == D_UNIT &&
+	    ((load_u16(p + l->d_at) & 0x7fff) == 0 || (load_u16(p + gap + l->d_at) & 0x7fff) == 0))
+		return 0;
 	if (!l->span)
-		rows_base3(l, p, gap, dealt, k, dots);
-	else if (l->top)
-		rows_two_bits(l, p, gap, dealt, k, dots, 1);
-	else
-		rows_two_bits(l, p, gap, dealt, k, dots, 0);
+		return rows_base3(l, p, gap, dealt, k, dots);
+	if (l->top)
+		return rows_two_bits(l, p, gap, dealt, k, dots, 1, 0);
+	if (l->d == D_UNIT)
+		return rows_two_bits(l, p, gap, dealt, k, dots, 0, 1);
+	return rows_two_bits(l, p, gap, dealt, k, dots, 0, 0);
 }
 
 /* The integer dot of one unit, less the sum of its activations. */
 static int32_t unit_dot(const struct ternary_layout *l, const uint8_t *unit, size_t columns,
                         const int8_t *dealt, int32_t sum)
 {
-	__m512i w = _mm512_maskz_loadu_epi8(bytes_of(l, columns), unit), x[5];
+	__m512i w = _mm512_maskz_loadu_epi8(bytes_of(l, columns), unit);
 	struct four none = {_mm512_setzero_si512()};
-	struct base3 three = {0};
+	struct base3 no_digits = {_mm512_setzero_si512()};
 
-	if (!l->span) {
-		for (int d = 0; d < 5; d++)
-			x[d] = _mm512_loadu_si512(dealt + 64 * d);
-		base3_add(&three, w, x);
-		return base3_sum(&three) - sum;
-	}
+	if (!l->span)
+		return base3_sum(base3_add(no_digits, w, load_digits(dealt))) - sum;
 	return two_bits_sum(two_bits_add(none, w, load_parts(dealt, l->top))) - sum;
 }
 
@@ -255,14 +290,6 @@ void avx512_mul_others(const struct kernel_mat *w, const struct kernel_input *x,
 	}
 }
 
-static int all_runs(const struct ternary_layout *l, const uint8_t *p, size_t gap, size_t k)
-{
-	for (size_t i = 0; i < ROWS; i++)
-		if (!ternary_is_run(l, p + i * gap, k))
-			return 0;
-	return 1;
-}
-
 void avx512_mul_one(const struct kernel_mat *w, const struct kernel_input *x, size_t row0,
                     size_t row1, float *y, size_t y_stride, void *scratch)
 {
@@ -279,10 +306,8 @@ void avx512_mul_one(const struct kernel_mat *w, const struct kernel_input *x, si
 	deal(l, x->q, x->k, scratch);
 	for (size_t r = row0; r < row0 + apart; r++) {
 		const uint8_t *p = w->data + r * w->row_bytes;
-		int runs = all_runs(l, p, gap, x->k);
+		int runs = rows_dots(l, p, gap, scratch, x->k, dots);
 
-		if (runs)
-			rows_dots(l, p, gap, scratch, x->k, dots);
 		for (size_t i = 0; i < ROWS; i++, p += gap) {
 			float acc = runs ? 0.0f + (float)(dots[i] - x->sum[0]) * ternary_d(l, p, 0)
 			                 : row_runs(l, p, x->k, scratch, x->sum256);
