@@ -87,8 +87,7 @@ static void print_share(const struct bench_print *p, const struct bench_row *r)
 	if (p->style == BENCH_TABLE) {
 		fprintf(p->out, "%*s%5.1f %% ", 19 - (int)strlen(facts[r->what].unit), "",
 		        100 * share);
-		int used = fmt_bar(p->out, share, 1, BAR);
-		fprintf(p->out, "%*s", BAR - used, "");
+		fmt_bar_cell(p->out, share, 1, BAR);
 		fputs("|", p->out);
 	} else {
 		fprintf(p->out, p->style == BENCH_CSV ? "%.2f" : "%.1f %%", 100 * share);

@@ -130,6 +130,13 @@ int fmt_bar(FILE *out, double value, double max, int width)
 	return used;
 }
 
+void fmt_bar_cell(FILE *out, double value, double max, int width)
+{
+	int used = fmt_bar(out, value, max, width);
+
+	fprintf(out, "%*s", width - used, "");
+}
+
 void fmt_xml(const char *s, FILE *out)
 {
 	static const char *const name[128] = {

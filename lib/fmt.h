@@ -40,4 +40,7 @@ void fmt_xml(const char *s, FILE *out);
  * and in '#' elsewhere.  Returns the columns used. */
 int fmt_bar(FILE *out, double value, double max, int width);
 
+/* The same in a column of a table: filled up with spaces to the width. */
+void fmt_bar_cell(FILE *out, double value, double max, int width);
+
 #endif

@@ -173,7 +173,7 @@ static int print_site(struct summary *s, uint32_t id, const char *left, double s
 	if (f.frames)
 		frame_text(text, sizeof text, &f.frame[0]);
 	fprintf(out, "  %s ", left);
-	fmt_bar(out, share, 1, BAR);
+	fmt_bar_cell(out, share, 1, BAR);
 	fprintf(out, "  %s\n", text);
 	for (size_t i = 1; callers && i < f.frames; i++) {
 		frame_text(text, sizeof text, &f.frame[i]);
@@ -205,7 +205,7 @@ static void print_curve(const struct summary *s, FILE *out)
 			fprintf(out, "  %10zu ", s->t->n * (size_t)i / ROWS);
 		else
 			fprintf(out, "  %10.2f ", (double)length_ms(s->t) * i / ROWS / 1000);
-		fmt_bar(out, (double)s->curve[i], (double)s->peak, BAR * 2);
+		fmt_bar_cell(out, (double)s->curve[i], (double)s->peak, BAR * 2);
 		fprintf(out, " %s\n", fmt_size(size, s->curve[i]));
 	}
 }

@@ -83,7 +83,7 @@ static inline void bench_bars(const char *title, const double *values, const int
 			continue;
 		}
 		printf(" %9.*f ", values[i] < 100 ? 2 : 0, values[i]);
-		fmt_bar(stdout, values[i], most, 32);
+		fmt_bar_cell(stdout, values[i], most, 32);
 		if (i || best > 1e299)
 			printf("\n");
 		else

@@ -132,7 +132,7 @@ static void tracking(void)
 
 		printf("  %-17s %6.1f %+6.1f   %6.1f %+6.1f  ", name[l], one, one - below, two,
 		       two - below);
-		fmt_bar(stdout, one, 60, 30);
+		fmt_bar_cell(stdout, one, 60, 30);
 		printf("\n");
 	}
 	size_t before = track_bytes();
