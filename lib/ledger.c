@@ -37,6 +37,7 @@ int ledger_open(struct ledger_shared *l, struct ledger_options o, struct err *e)
 	uint64_t slot = ledger_at(LEDGER_AT_END, o.block_log2);
 
 	memset(l, 0, sizeof *l);
+	l->kept = KEPT;
 	l->fd = memfd_create("bitnet-ledger", MFD_CLOEXEC);
 	if (l->fd < 0)
 		return err_sys(e, "cannot make the ledger's shared memory");
@@ -338,7 +339,7 @@ int ledger_take(struct ledger_shared *l, uint32_t at, struct err *e)
 			recycle(l, slot);
 		}
 	}
-	if (l->n_procs > KEPT)
+	if (l->n_procs > l->kept)
 		forget_brief(l);
 	return 0;
 }

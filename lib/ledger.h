@@ -60,6 +60,7 @@ struct ledger_shared {
 	char path[64];   /* value of $BITNET_LEDGER */
 	struct ledger_proc *procs;
 	size_t n_procs, cap_procs;
+	size_t kept;               /* processes from which on brief ones are forgotten */
 	int32_t command;           /* never forgotten; set by who starts it */
 	struct ledger_totals gone; /* of processes that were forgotten */
 };

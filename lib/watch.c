@@ -449,6 +449,9 @@ static int runs(struct watch *w, struct err *e)
 {
 	struct watch_private *x = w->x;
 
+	/* A command's peak begins with what its parent held when it was forked: we shall not grow.
+	 */
+	w->ledger.kept = 1;
 	for (uint64_t i = 0; i < w->o.runs && !x->stop; i++) {
 		double v[PROBE_COUNT];
 		if (start(w, e))
