@@ -14,24 +14,37 @@ DEVICE uint32_t gemm_piece(uint32_t token, uint32_t piece)
 	return GEMM_CODES + token * TILE_COLUMNS + (piece ^ (token & 7)) * 16;
 }
 
-/* Starts the copies of one stage: codes by the pairs' own bands, inputs by token. */
-DEVICE void gemm_fetch(const struct cuda_product *a, const uint8_t *band, uint32_t tile,
+/* What a thread copies of each stage: 16 bytes of codes, and a piece of every 32nd token. */
+#define GEMM_EVERY (32u * GEMM_WARPS / 8u)
+
+struct gemm_source {
+	const uint8_t *codes;
+	uint32_t x;        /* offset of the first one's piece */
+	uint32_t left, to; /* tokens from that one on; where it goes */
+};
+
+DEVICE struct gemm_source gemm_source(const struct cuda_product *a, const uint8_t *band)
+{
+	uint32_t token = THREAD / 8, first = BLOCK_Y * GEMM_TOKENS + token;
+	struct gemm_source s;
+
+	s.codes = band + LANE * 16;
+	s.x = first * (uint32_t)a->q_stride + THREAD % 8 * 16;
+	s.left = first < a->n ? a->n - first : 0;
+	s.to = gemm_piece(token, THREAD % 8);
+	return s;
+}
+
+/* Starts the copies of one stage. */
+DEVICE void gemm_fetch(const struct cuda_product *a, const struct gemm_source *s, uint32_t tile,
                        uint8_t *stage)
 {
-	uint32_t token0 = BLOCK_Y * GEMM_TOKENS;
-
-	/* 256 threads, 16 bytes each: 32 for each of 8 bands */
-	copy_start(stage + THREAD * 16, band + (size_t)tile * TILE_BYTES + LANE * 16, 1);
+	copy_start(stage + THREAD * 16, s->codes + (size_t)tile * TILE_BYTES, 1);
 	UNROLL
-	for (uint32_t i = 0; i < GEMM_TOKENS * 8 / (32 * GEMM_WARPS); i++) {
-		uint32_t n = i * 32 * GEMM_WARPS + THREAD, token = n / 8, piece = n % 8;
-		int there = token0 + token < a->n;
-
-		copy_start(stage + gemm_piece(token, piece),
-		           a->q + (there ? token0 + token : 0) * a->q_stride + tile * TILE_COLUMNS +
-		               piece * 16,
-		           there);
-	}
+	for (uint32_t i = 0; i < GEMM_TOKENS / GEMM_EVERY; i++)
+		copy_start(stage + s->to + i * GEMM_EVERY * TILE_COLUMNS,
+		           a->q + s->x + i * GEMM_EVERY * a->q_stride + tile * TILE_COLUMNS,
+		           i * GEMM_EVERY < s->left);
 }
 
 DEVICE void gemm_tile(const uint8_t *stage, uint32_t rows, uint32_t tokens, int32_t c[2][8][4])
@@ -101,11 +114,12 @@ KERNEL(cuda_gemm, struct cuda_product, 32 * GEMM_WARPS, 2)
 	struct layout_band first, second;
 	uint32_t tiles = layout_tiles(a.k);
 	uint32_t rows = WARP % GEMM_PAIRS, tokens = WARP / GEMM_PAIRS;
-	const uint8_t *band;
+	struct gemm_source source;
 	int32_t c[2][8][4];
 
 	/* Thread by thread the band whose codes it fetches. */
-	band = product_codes(&a, layout_pair(&a, BLOCK_X * GEMM_PAIRS + WARP / 2, WARP % 2));
+	source = gemm_source(
+	    &a, product_codes(&a, layout_pair(&a, BLOCK_X * GEMM_PAIRS + WARP / 2, WARP % 2)));
 	UNROLL
 	for (uint32_t i = 0; i < 64; i++)
 		c[i / 32][i / 4 % 8][i % 4] = 0;
@@ -114,7 +128,7 @@ KERNEL(cuda_gemm, struct cuda_product, 32 * GEMM_WARPS, 2)
 	UNROLL
 	for (uint32_t s = 0; s < GEMM_STAGES - 1; s++) {
 		if (s < tiles)
-			gemm_fetch(&a, band, s, shared + s * GEMM_STAGE);
+			gemm_fetch(&a, &source, s, shared + s * GEMM_STAGE);
 		copies_close();
 	}
 	gemm_tokens(&a, info);
@@ -125,7 +139,7 @@ KERNEL(cuda_gemm, struct cuda_product, 32 * GEMM_WARPS, 2)
 		copies_wait(GEMM_STAGES - 2);
 		block_sync();
 		if (next < tiles)
-			gemm_fetch(&a, band, next, shared + next % GEMM_STAGES * GEMM_STAGE);
+			gemm_fetch(&a, &source, next, shared + next % GEMM_STAGES * GEMM_STAGE);
 		copies_close();
 		gemm_tile(shared + t % GEMM_STAGES * GEMM_STAGE, rows, tokens, c);
 	}

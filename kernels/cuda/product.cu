@@ -142,7 +142,9 @@ DEVICE void vector_run(const struct cuda_product *a, uint32_t count, uint32_t *q
 		in.w = norm;
 	scale = norm_scale(&in, inverse, space);
 	norm_round(&in, inverse, scale, tiles * TILE_COLUMNS, q, space);
-	block_sync();
+	/* the 128 columns that a warp rounds at a time are a tile, and it takes these tiles itself
+	 */
+	warp_sync();
 
 	UNROLL_ONCE
 	for (uint32_t n = BLOCK_X; n < bands; n += BLOCKS_X, turn ^= 1) {
