@@ -55,6 +55,32 @@ static void compare(uint32_t n, uint32_t want, size_t *exact)
 	}
 }
 
+/* Every ninth row is nearly row 30, which every input is nearly: int8 cannot tell which is the
+ * greatest. */
+static void near_ties(enum dtype type, size_t row, uint32_t n, float size)
+{
+	struct kernels s = {0};
+	float best[K], other[K];
+
+	scalar_decode_init(&s);
+	s.dequantize[type](best, t.w + 30 * row, K);
+	for (uint32_t r = 3; r < ROWS; r += 9) {
+		uint8_t *to = t.w + r * row;
+
+		for (uint32_t i = 0; i < K; i++) {
+			other[i] = best[i] + real() * 2e-3f;
+			if (type == DTYPE_F16)
+				half_put(to + 2 * i, half_from_f32(other[i]));
+			else if (type == DTYPE_BF16)
+				half_put(to + 2 * i, half_bf16_from_f32(other[i]));
+		}
+		if (type == DTYPE_F32)
+			memcpy(to, other, sizeof other);
+	}
+	for (uint32_t i = 0; i < n * K; i++)
+		t.x[i] = (best[i % K] + real() * 0.3f) * size;
+}
+
 static void screen(enum dtype type, uint32_t n, uint32_t want, float size)
 {
 	struct kernels s = {0};
@@ -65,6 +91,8 @@ static void screen(enum dtype type, uint32_t n, uint32_t want, float size)
 	random_rows(type, t.w, ROWS * row);
 	for (uint32_t i = 0; i < n * K; i++)
 		t.x[i] = real() * size;
+	if (want == 1)
+		near_ties(type, row, n, size);
 	/* two equal rows, one row of zeros */
 	memcpy(t.w + 700 * row, t.w + 30 * row, row);
 	memset(t.w + 77 * row, 0, row);

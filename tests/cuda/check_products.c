@@ -20,7 +20,7 @@ struct matrix {
 /* d of a block as the mood has it: the same everywhere, others, some zeros. */
 static void set_d(enum dtype t, enum mood m, uint8_t *row, size_t row_bytes)
 {
-	static const float few[] = {0.75f, -1.5f, 0.0f};
+	static const float few[] = {0.7123f, -1377, 0}; /* sums are rounded */
 	uint32_t bits = half_f32_bits(0.0123f);
 
 	if (t == DTYPE_IQ2_BN)

@@ -66,7 +66,7 @@ static uint8_t shared_all[SHARED_MAX] __attribute__((aligned(128)));
 static void (*entry)(const void *args);
 static const void *entry_args;
 static char why[256];
-static uint32_t order[THREADS_MAX], order_seed;
+static uint32_t lane_order[32], warp_order[THREADS_MAX / 32], order_seed;
 static uint32_t seen[2][THREADS_MAX / 32][32][8];
 
 uint8_t *emulate_shared = shared_all;
@@ -209,29 +209,33 @@ static void release(uint32_t from, uint32_t to, enum state s)
 			fiber[i].state = READY;
 }
 
-/* Threads run until none can. */
-static void run_ready(void)
+/* The lanes of a warp run until none can, the warp as far as it comes alone: what other warps ought
+ * to have waited for is not there yet. */
+static void run_warp(uint32_t warp)
 {
-	for (uint32_t i = 0; i < emulate_threads; i++) {
-		emulate_thread = order[i];
-		if (fiber[emulate_thread].state == READY)
-			enter(&fiber[emulate_thread]);
+	for (;;) {
+		for (uint32_t i = 0; i < 32; i++) {
+			emulate_thread = 32 * warp + lane_order[i];
+			if (fiber[emulate_thread].state == READY)
+				enter(&fiber[emulate_thread]);
+		}
+		if (count(32 * warp, 32 * warp + 32, AT_WARP) < 32)
+			return;
+		release(32 * warp, 32 * warp + 32, AT_WARP);
 	}
 }
 
-/* Lets go who may; 0 when nobody may. */
+static void run_warps(void)
+{
+	for (uint32_t i = 0; i < emulate_threads / 32; i++)
+		run_warp(warp_order[i]);
+}
+
+/* Lets go who waits for the block; 0 when somebody waits for something else. */
 static int meet(void)
 {
-	int met = 0;
-
-	for (uint32_t w = 0; w < emulate_threads; w += 32)
-		if (count(w, w + 32, AT_WARP) == 32) {
-			release(w, w + 32, AT_WARP);
-			met = 1;
-		}
-	if (met)
-		return 1;
 	uint32_t ended = count(0, emulate_threads, ENDED);
+
 	if (count(0, emulate_threads, AT_BLOCK) + ended < emulate_threads)
 		return 0;
 	release(0, emulate_threads, AT_BLOCK);
@@ -243,7 +247,7 @@ static int run_block(const char *name)
 	for (uint32_t i = 0; i < emulate_threads; i++)
 		start(i);
 	while (count(0, emulate_threads, ENDED) < emulate_threads) {
-		run_ready();
+		run_warps();
 		if (meet())
 			continue;
 		snprintf(why, sizeof why,
@@ -257,9 +261,9 @@ static int run_block(const char *name)
 	return 0;
 }
 
-static void set_order(void)
+static void set_order(uint32_t *order, uint32_t n)
 {
-	uint32_t seed = order_seed, n = emulate_threads;
+	uint32_t seed = order_seed;
 
 	for (uint32_t i = 0; i < n; i++)
 		order[i] = order_seed == 1 ? n - 1 - i : i;
@@ -307,6 +311,7 @@ int cuda_emulate(const char *name, const uint32_t grid[3], uint32_t block, uint3
 	entry_args = args;
 	emulate_threads = block;
 	memcpy(emulate_blocks, grid, sizeof emulate_blocks);
-	set_order();
+	set_order(lane_order, 32);
+	set_order(warp_order, block / 32);
 	return run_grid(name, shared);
 }

@@ -1,7 +1,7 @@
 /*
  * The machine of kernels/cuda/grid.h on the host: the kernels compiled as C, each thread of a block
- * a fiber, blocks one after the other.  A thread runs until it waits for its warp or its block, so
- * what lacks a barrier shows: emulate_order turns the order of the threads around.
+ * a fiber, blocks one after the other.  A warp runs until all of it waits for its block, so what
+ * lacks a barrier shows: emulate_order turns the order of warps and lanes around.
  */
 #ifndef EMULATE_H
 #define EMULATE_H
@@ -20,7 +20,8 @@ int cuda_emulate(const char *name, const uint32_t grid[3], uint32_t block, uint3
                  const void *args);
 const char *emulate_why(void);
 
-/* 0: threads of a block in ascending order, the default; 1: descending; else shuffled by seed. */
+/* 0: warps, and lanes in them, in ascending order, the default; 1: descending; else shuffled by
+ * seed. */
 void emulate_order(uint32_t seed);
 
 /* ---- what grid.h wants ---- */
