@@ -25,7 +25,6 @@ static struct {
 	enum weights_load load;
 	int screen;
 	struct plan_amount fill, reserve;
-	int device; /* layers of it are asked for */
 	uint32_t device_layers;
 	uint64_t device_bytes, device_overhead;
 	struct budget budget; /* n 0: none */
@@ -56,12 +55,6 @@ static int set_types(void *to, const char *value, struct err *e)
 		if (!*value)
 			return 0;
 	}
-}
-
-static int set_layers(void *to, const char *value, struct err *e)
-{
-	o.device = 1;
-	return plan_opt_layers(to, value, e);
 }
 
 static int set_device(void *to, const char *value, struct err *e)
@@ -98,7 +91,7 @@ static const struct opt options[] = {
      "as if the tables of embeddings and output had this type", .call = plan_opt_type},
     {OPT_HEAD, .help = "A device"},
     {OPT_CALL, 'g', "gpu-layers", &o.device_layers, "N|all",
-     "the last N layers on the device; all: and the head", .call = set_layers},
+     "the last N layers on the device; all: and the head", .call = plan_opt_layers},
     {OPT_CALL, 0, "gpu", &o.device_bytes, "SIZE|auto",
      "memory of the device; auto asks the driver what is free", .call = set_device},
     {OPT_SIZE, 0, "gpu-overhead", &o.device_overhead, "SIZE",
@@ -168,13 +161,12 @@ static void fill_in(struct solve *s)
 	    .v_type = o.kv[1],
 	    .load = o.load,
 	    .screen = o.screen,
+	    .device_layers = o.device_layers,
 	};
 	f->prompt = (uint64_t)o.prompt;
 	f->has_fill = o.fill.given;
 	f->fill = o.fill.n;
 	f->fill_percent = o.fill.percent;
-	f->device = o.device;
-	f->device_layers = o.device_layers;
 	f->device_overhead = o.device_overhead;
 	s->budget = o.budget.n ? &o.budget : NULL;
 	s->device_bytes = o.device_bytes;

@@ -71,16 +71,21 @@ static int say_device(struct advice *a, const struct solve *s, const struct fore
 {
 	struct forecast_options o = s->o;
 	struct forecast all;
+	struct err why = {0};
 	char x[FMT_SIZE];
 
 	if (!f->computed)
 		return 0;
-	o.device = 1;
-	o.device_layers = f->layers + 1;
+	o.plan.device_layers = f->layers + 1;
 	if (!o.device_overhead)
 		o.device_overhead = FORECAST_DEVICE_OVERHEAD;
-	if (solve_forecast(s, &o, &all, NULL, e))
+	if (solve_forecast(s, &o, &all, NULL, &why)) {
+		if (why.unsupported)
+			return 0;
+		if (e)
+			*e = why;
 		return -1;
+	}
 	say(a, "device.all", all.total.device,
 	    "device memory %s holds all layers and the head, driver included",
 	    fmt_size_as(x, a->units, all.total.device));
@@ -187,9 +192,8 @@ static int try_layers(struct advice *a, const struct solve *s, const struct fore
 	snprintf(option, sizeof option, "-g %lld", (long long)best.number);
 	if (f->total.device > s->device_bytes)
 		say(a, "gpu-layers", (uint64_t)best.number, "%s is what the device holds", option);
-	o.device = 1;
-	o.device_layers = (uint32_t)best.number;
-	return s->o.device ? 0 : try_options(a, s, f, &o, "gpu-layers", option, e);
+	o.plan.device_layers = (uint32_t)best.number;
+	return s->o.plan.device_layers ? 0 : try_options(a, s, f, &o, "gpu-layers", option, e);
 }
 
 /* What to change when it does not fit. */

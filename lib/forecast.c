@@ -43,9 +43,13 @@ static void from_plan(struct forecast *f, const struct plan *p, const struct wei
                       const struct gguf *g)
 {
 	f->ctx = p->ctx;
-	for (int i = 0; i < PLAN_REGIONS; i++)
+	f->device_layers = f->layers - p->host_layers;
+	f->device_head = f->options.device_layers > f->layers;
+	for (int i = 0; i < PLAN_REGIONS; i++) {
 		set(f, i, p->region[i].name, p->region[i].tag, p->region[i].kind,
 		    p->region[i].bytes, p->region[i].what);
+		f->region[i].device = p->region[i].device;
+	}
 	forecast_touch(f, w, g);
 	forecast_explain(f, g);
 }
@@ -142,6 +146,7 @@ static int from_shape(struct forecast *f, uint64_t vocab_bytes, const struct ggu
 	    (uint64_t)(f->options.threads - 1) * THREADS_STACK, "stacks of the workers");
 	forecast_touch_stacks(f);
 	forecast_explain_stacks(f);
+	set(f, PLAN_STAGING, "staging", MEM_IO, PLAN_PRIVATE, 0, "buffers between host and device");
 	return 0;
 }
 
@@ -184,8 +189,6 @@ static void add_process(struct forecast *f, const struct gguf *g)
 	                 (unsigned long long)g->n_kv, sizeof(struct gguf_kv) + 8,
 	                 sizeof(struct gguf_kv), (unsigned long long)layers,
 	                 sizeof(struct weights_layer));
-	set(f, FORECAST_STAGING, "staging", MEM_IO, PLAN_PRIVATE, 0,
-	    "buffers between host and device");
 	set(f, FORECAST_PROCESS, "process", MEM_OTHER, PLAN_PRIVATE, PROCESS_RESERVED,
 	    "private pages of libraries, heap and stack");
 	r[FORECAST_PROCESS].start = r[FORECAST_PROCESS].full = PROCESS_RESIDENT;
@@ -229,49 +232,55 @@ static uint64_t share(uint64_t n, uint64_t part, uint64_t whole)
 	return whole ? (uint64_t)((unsigned __int128)n * part / whole) : 0;
 }
 
-/* Moves the last layers, and with all of them the head, to the device.  There: their tensors and
- * caches, and one set of the buffers of a pass.  The host keeps what it keeps, and buffers through
- * which each ubatch goes. */
-static void split(struct forecast *f, const struct gguf *g, const struct forecast_options *o)
+/* Bytes of the tensors that go to the device, as they are in the file. */
+static uint64_t device_weights(const struct forecast *f, const struct gguf *g)
 {
-	uint32_t n = o->device_layers > f->layers ? f->layers : o->device_layers;
-	struct forecast_region *r = f->region;
-	uint64_t weights = 0, w, kv, k = r[PLAN_KV_K].bytes, v = r[PLAN_KV_V].bytes, both = 0;
+	uint64_t sum = 0, w, kv;
 
-	if (!o->device)
-		return;
-	f->device_layers = n;
-	f->device_head = o->device_layers > f->layers;
-	for (uint32_t i = f->layers - n; i < f->layers; i++) {
+	for (uint32_t i = f->layers - f->device_layers; i < f->layers; i++) {
 		forecast_layer(f, g, i, &w, &kv);
-		weights += w;
-		both += kv;
+		sum += w;
 	}
 	for (uint64_t t = 0; t < g->n_tensors && f->device_head; t++) {
 		enum tally_group group = tally_group_of(&g->tensors[t]);
 		if (tally_layer_of(&g->tensors[t]) < 0 &&
 		    (group == TALLY_OUTPUT || group == TALLY_NORMS))
-			weights += g->tensors[t].bytes;
+			sum += g->tensors[t].bytes;
 	}
 	if (f->device_head && !f->tally.group[TALLY_OUTPUT].bytes)
-		weights +=
-		    f->tally.group[TALLY_EMBEDDING].bytes; /* tied: the head is a second copy */
-	r[PLAN_WEIGHTS_MAPPED].device = weights;
-	both -= forecast_least(both, n ? r[FORECAST_STATE].bytes * n / f->layers : 0);
+		sum += f->tally.group[TALLY_EMBEDDING].bytes; /* tied: the head is a second copy */
+	return sum;
+}
+
+/* An estimate for graphs that are not computed: the last layers, and with all of them the head, go
+ * to the device with their tensors and caches.  The host keeps what it keeps, and buffers through
+ * which each ubatch goes. */
+static void split(struct forecast *f, const struct gguf *g)
+{
+	uint32_t n = f->options.device_layers > f->layers ? f->layers : f->options.device_layers;
+	struct forecast_region *r = f->region;
+	uint64_t w, kv, k = r[PLAN_KV_K].bytes, v = r[PLAN_KV_V].bytes, both = 0;
+
+	if (!n)
+		return;
+	f->device_layers = n;
+	f->device_head = f->options.device_layers > f->layers;
+	r[PLAN_WEIGHTS_MAPPED].device = device_weights(f, g);
+	for (uint32_t i = f->layers - n; i < f->layers; i++) {
+		forecast_layer(f, g, i, &w, &kv);
+		both += kv;
+	}
+	both -= forecast_least(both, r[FORECAST_STATE].bytes * n / f->layers);
 	/* Layers without a cache of their own may count one that the regions do not hold. */
 	both = forecast_least(both, k + v);
 	r[PLAN_KV_K].device = share(both, k, k + v);
 	r[PLAN_KV_V].device = forecast_least(both - r[PLAN_KV_K].device, v);
-	if (n) {
-		r[PLAN_ACTIVATION].device = r[PLAN_ACTIVATION].bytes;
-		r[PLAN_LOGITS].device = f->device_head ? r[PLAN_LOGITS].bytes : 0;
-		r[FORECAST_STATE].device = f->layers ? r[FORECAST_STATE].bytes * n / f->layers : 0;
-		set(f, FORECAST_STAGING, "staging", MEM_IO, PLAN_PRIVATE,
-		    2 * (uint64_t)f->options.ubatch * f->shape.n_embd * sizeof(float),
-		    "buffers between host and device");
-		forecast_formula(&r[FORECAST_STAGING], "2 x %u rows x %u values x 4 bytes",
-		                 f->options.ubatch, f->shape.n_embd);
-	}
+	r[FORECAST_STATE].device = r[FORECAST_STATE].bytes * n / f->layers;
+	set(f, PLAN_STAGING, "staging", MEM_IO, PLAN_PRIVATE,
+	    2 * (uint64_t)f->options.ubatch * f->shape.n_embd * sizeof(float),
+	    "buffers between host and device");
+	forecast_formula(&r[PLAN_STAGING], "2 x %u rows x %u values x 4 bytes", f->options.ubatch,
+	                 f->shape.n_embd);
 	/* Caches on the device are not on the host. */
 	for (int i = PLAN_KV_K; i <= PLAN_KV_V; i++) {
 		r[i].full = forecast_pages(share(r[i].full, r[i].bytes - r[i].device, r[i].bytes));
@@ -394,6 +403,8 @@ static void exchange_weights(struct forecast *f, const struct weights *w, const 
 		r->bytes = (r->bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
 	forecast_touch_weights(f, w, g);
 	forecast_explain_weights(f);
+	if (f->device_layers)
+		f->region[PLAN_WEIGHTS_MAPPED].device = device_weights(f, g);
 }
 
 /* Ids that mean other types to other programs, and what they are here. */
@@ -434,7 +445,8 @@ int forecast_make(struct forecast *f, const struct gguf *g, const struct forecas
 	if (graph != g)
 		exchange_weights(f, &w, g, graph);
 	add_process(f, g);
-	split(f, g, o);
+	if (!f->computed)
+		split(f, g);
 	if (add_up(f, g, o, e))
 		goto fail;
 	weights_close(&w);

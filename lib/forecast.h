@@ -1,8 +1,9 @@
 /*
  * What a run will take, from a header alone: the regions of the plan that bitnet-run allocates,
  * what the process takes beside them, and how much of each will be resident.  The plan's own rules
- * are in plan.c (what is allocated) and shape.c (caches of other architectures); this file adds the
- * pages that are touched, four totals, and a device's share.
+ * are in plan.c (what is allocated, on a device too) and shape.c (caches of other architectures);
+ * this file adds the pages that are touched, four totals, and an estimate of a device's share where
+ * there is no plan.
  */
 #ifndef FORECAST_H
 #define FORECAST_H
@@ -18,8 +19,6 @@ struct forecast_options {
 	uint64_t fill;            /* tokens stored per sequence; over ctx: ctx */
 	int fill_percent;         /* fill is percent of ctx */
 	uint64_t prompt;          /* tokens of the longest prompt; 0: as many as are stored */
-	int device;               /* some layers go to a device: */
-	uint32_t device_layers; /* so many, from the last one; more than there are: and the head */
 	uint64_t device_overhead; /* what its driver takes there */
 	/* A view of the same model in types that are computed: its graph is planned, with the
 	 * weights of g in place of its own.  NULL: g itself. */
@@ -31,7 +30,6 @@ enum forecast_index {
 	FORECAST_STATE = PLAN_REGIONS, /* recurrent state */
 	FORECAST_HEADER,               /* metadata and tensor list, where the file is mapped */
 	FORECAST_TABLES,               /* our lists of tensors and keys */
-	FORECAST_STAGING,              /* buffers between host and device */
 	FORECAST_PROCESS,              /* private pages of libraries, heap and stack */
 	FORECAST_POOL,                 /* address space of the allocator behind lib/mem */
 	FORECAST_CODE,                 /* program and libraries */

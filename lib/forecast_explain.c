@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "plan_device.h"
 #include "pretok.h"
 #include "strindex.h"
 #include "threads.h"
@@ -87,8 +88,8 @@ static void explain_cache(struct forecast *f)
 		    &f->region[PLAN_KV_K + v],
 		    "%u layers x %u sequences x %u KV heads x %u positions x %llu bytes (a row of "
 		    "%u values in %s)",
-		    a->n_layer, o->sequences, a->n_head_kv, f->ctx, (ull)plan_kv_row(t, dim), dim,
-		    dtype_get(t)->name);
+		    f->layers - f->device_layers, o->sequences, a->n_head_kv, f->ctx,
+		    (ull)plan_kv_row(t, dim), dim, dtype_get(t)->name);
 	}
 }
 
@@ -201,4 +202,8 @@ void forecast_explain(struct forecast *f, const struct gguf *g)
 	forecast_formula(&r[PLAN_SAMPLER], "2 x %u tokens x 8 bytes", f->arch.n_vocab);
 	forecast_formula(&r[PLAN_SCRATCH], "%d threads x %d bytes", o->threads, KERNELS_SCRATCH);
 	forecast_explain_stacks(f);
+	if (f->device_layers)
+		forecast_formula(&r[PLAN_STAGING],
+		                 "rows of %u tokens and what comes back, at least %u MiB",
+		                 o->ubatch, (unsigned)(PLAN_DEVICE_LOAD >> 20));
 }

@@ -59,7 +59,7 @@ static void touch_cache(struct forecast *f)
 {
 	const struct arch *a = &f->arch;
 	const struct plan_options *o = &f->options;
-	uint64_t n = (uint64_t)o->sequences * a->n_layer * a->n_head_kv;
+	uint64_t n = (uint64_t)o->sequences * (f->layers - f->device_layers) * a->n_head_kv;
 
 	for (int v = 0; v < 2; v++) {
 		struct forecast_region *r = &f->region[PLAN_KV_K + v];
@@ -256,4 +256,10 @@ void forecast_touch(struct forecast *f, const struct weights *w, const struct gg
 	forecast_touch_weights(f, w, g);
 	touch_rest(f, g);
 	forecast_touch_stacks(f);
+	/* What the device took over. */
+	for (int i = 0; i < PLAN_REGIONS; i++)
+		if (!f->region[i].bytes) {
+			f->region[i].start = f->region[i].full = 0;
+			f->region[i].touched[0] = 0;
+		}
 }

@@ -4,6 +4,7 @@
 
 #include "fmt.h"
 #include "head.h"
+#include "plan_device.h"
 #include "threads.h"
 
 #define HUGE_PAGE (UINT64_C(2) << 20)
@@ -74,7 +75,7 @@ static int kv_bytes(const struct arch *a, const struct plan_options *o, uint32_t
                     uint32_t dim, uint64_t *bytes, struct err *e)
 {
 	const struct dtype_info *d = dtype_get(t);
-	uint64_t heads = (uint64_t)a->n_layer * o->sequences * a->n_head_kv, rows;
+	uint64_t heads = (uint64_t)plan_device_first(a, o) * o->sequences * a->n_head_kv, rows;
 
 	if (dim % d->block)
 		return err_set(
@@ -90,7 +91,7 @@ static int kv_bytes(const struct arch *a, const struct plan_options *o, uint32_t
 static void set(struct plan *p, enum plan_index i, const char *name, enum mem_tag tag,
                 enum plan_kind kind, uint64_t bytes, const char *what)
 {
-	p->region[i] = (struct plan_region){name, what, tag, kind, bytes};
+	p->region[i] = (struct plan_region){name, what, tag, kind, bytes, 0};
 }
 
 void plan_settle(struct plan_options *p, const struct arch *a)
@@ -121,6 +122,8 @@ uint64_t plan_screen(const struct weights *w, const struct plan_options *o)
 {
 	const struct gguf_tensor *t = w->output.t;
 
+	if (t && o->device_layers > w->n_layer)
+		return 0;
 	return o->screen && t && head_screens(t->type)
 	           ? head_bytes(t->rows, t->cols, o->logits_rows)
 	           : 0;
@@ -133,6 +136,7 @@ int plan_make(struct plan *p, const struct arch *a, const struct weights *w, uin
 
 	memset(p, 0, sizeof *p);
 	p->ctx = (uint32_t)round_up(o->ctx, PLAN_CTX_STEP);
+	p->host_layers = plan_device_first(a, o);
 	if (kv_bytes(a, o, p->ctx, o->k_type, a->dim_k, &k, e) ||
 	    kv_bytes(a, o, p->ctx, o->v_type, a->dim_v, &v, e))
 		return -1;
@@ -156,7 +160,8 @@ int plan_make(struct plan *p, const struct arch *a, const struct weights *w, uin
 	    (uint64_t)o->threads * KERNELS_SCRATCH, "work space of the threads");
 	set(p, PLAN_STACKS, "stacks", MEM_SCRATCH, PLAN_RESERVED,
 	    (uint64_t)(o->threads - 1) * THREADS_STACK, "stacks of the workers");
-	return 0;
+	set(p, PLAN_STAGING, "staging", MEM_IO, PLAN_PRIVATE, 0, "buffers between host and device");
+	return plan_device_add(p, a, w, o, e);
 }
 
 uint64_t plan_total(const struct plan *p, enum plan_kind kind)
@@ -166,6 +171,15 @@ uint64_t plan_total(const struct plan *p, enum plan_kind kind)
 	for (int i = 0; i < PLAN_REGIONS; i++)
 		if (p->region[i].kind == kind)
 			sum += p->region[i].bytes;
+	return sum;
+}
+
+uint64_t plan_device_total(const struct plan *p)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < PLAN_REGIONS; i++)
+		sum += p->region[i].device;
 	return sum;
 }
 
@@ -181,21 +195,31 @@ const char *plan_load_name(enum weights_load load)
 	return name[load];
 }
 
-int plan_print(const struct plan *p, FILE *out)
+static void print_row(FILE *out, const char *name, const char *kind, uint64_t bytes)
 {
 	char size[FMT_SIZE];
+
+	fprintf(out, "%-16s %-9s %16llu %12s\n", name, kind, (unsigned long long)bytes,
+	        fmt_size(size, bytes));
+}
+
+int plan_print(const struct plan *p, FILE *out)
+{
+	uint64_t device = plan_device_total(p);
 
 	fprintf(out, "%-16s %-9s %16s %12s\n", "region", "kind", "bytes", "");
 	for (int i = 0; i < PLAN_REGIONS; i++) {
 		const struct plan_region *r = &p->region[i];
-		fprintf(out, "%-16s %-9s %16llu %12s\n", r->name, plan_kind_name(r->kind),
-		        (unsigned long long)r->bytes, fmt_size(size, r->bytes));
+		print_row(out, r->name, plan_kind_name(r->kind), r->bytes);
 	}
-	for (int k = PLAN_MAPPED; k <= PLAN_RESERVED; k++) {
-		uint64_t bytes = plan_total(p, (enum plan_kind)k);
-		fprintf(out, "%-16s %-9s %16llu %12s\n", "total", plan_kind_name((enum plan_kind)k),
-		        (unsigned long long)bytes, fmt_size(size, bytes));
-	}
+	for (int i = 0; i < PLAN_REGIONS; i++)
+		if (p->region[i].device)
+			print_row(out, p->region[i].name, "device", p->region[i].device);
+	for (int k = PLAN_MAPPED; k <= PLAN_RESERVED; k++)
+		print_row(out, "total", plan_kind_name((enum plan_kind)k),
+		          plan_total(p, (enum plan_kind)k));
+	if (device)
+		print_row(out, "total", "device", device);
 	return ferror(out) ? -1 : 0;
 }
 
@@ -205,13 +229,15 @@ json_t *plan_json(const struct plan *p)
 
 	for (int i = 0; i < PLAN_REGIONS; i++) {
 		const struct plan_region *r = &p->region[i];
-		json_array_append_new(regions, json_pack("{s:s, s:s, s:s, s:I}", "name", r->name,
-		                                         "kind", plan_kind_name(r->kind), "tag",
-		                                         mem_tag_name(r->tag), "bytes",
-		                                         (json_int_t)r->bytes));
+		json_array_append_new(regions,
+		                      json_pack("{s:s, s:s, s:s, s:I, s:I}", "name", r->name,
+		                                "kind", plan_kind_name(r->kind), "tag",
+		                                mem_tag_name(r->tag), "bytes", (json_int_t)r->bytes,
+		                                "device", (json_int_t)r->device));
 	}
 	for (int k = PLAN_MAPPED; k <= PLAN_RESERVED; k++)
 		json_object_set_new(totals, plan_kind_name((enum plan_kind)k),
 		                    json_integer((json_int_t)plan_total(p, (enum plan_kind)k)));
+	json_object_set_new(totals, "device", json_integer((json_int_t)plan_device_total(p)));
 	return json_pack("{s:o, s:o}", "regions", regions, "totals", totals);
 }

@@ -19,7 +19,9 @@ struct plan_options {
 	int threads;
 	enum dtype k_type, v_type; /* of the cache */
 	enum weights_load load;
-	int screen; /* keep an int8 copy of the head (head.h), where that helps */
+	int screen;             /* keep an int8 copy of the head (head.h), where that helps */
+	uint32_t device_layers; /* the last so many are on a device; PLAN_DEVICE_ALL, or more than
+	                           there are: and all else that is computed */
 };
 
 enum plan_kind {
@@ -34,6 +36,7 @@ struct plan_region {
 	enum mem_tag tag;
 	enum plan_kind kind;
 	uint64_t bytes;
+	uint64_t device; /* bytes on the device; the others are the host's */
 };
 
 /* Regions in a fixed order; those that are not needed have 0 bytes. */
@@ -48,12 +51,14 @@ enum plan_index {
 	PLAN_SAMPLER,        /* candidates and probabilities, n_vocab each */
 	PLAN_SCRATCH,        /* KERNELS_SCRATCH per thread */
 	PLAN_STACKS,         /* stacks of the workers */
+	PLAN_STAGING,        /* page-locked memory, through which things go to a device and back */
 	PLAN_REGIONS
 };
 
 struct plan {
 	struct plan_region region[PLAN_REGIONS];
 	uint32_t ctx; /* positions per sequence, rounded up to PLAN_CTX_STEP */
+	uint32_t host_layers;
 };
 
 /* Cache positions come in multiples of this (the block of the attention kernels). */
@@ -62,9 +67,10 @@ struct plan {
 /* What options that were left open become, and what they are cut to: ctx 0 is the model's, at most
  * PLAN_CTX; ubatch 0 is PLAN_UBATCH, at most ctx; types NONE are F16; the other zeros are 1;
  * logits_rows is at most ubatch. */
-#define PLAN_CTX     4096
-#define PLAN_CTX_ALL UINT32_MAX /* for ctx: the model's, however large */
-#define PLAN_UBATCH  512
+#define PLAN_CTX        4096
+#define PLAN_CTX_ALL    UINT32_MAX /* for ctx: the model's, however large */
+#define PLAN_UBATCH     512
+#define PLAN_DEVICE_ALL UINT32_MAX
 void plan_settle(struct plan_options *o, const struct arch *a);
 
 /* Rows of activation buffers begin at multiples of this many values (the unit of I2_S). */
@@ -73,7 +79,7 @@ void plan_settle(struct plan_options *o, const struct arch *a);
 /* Stages of a layer whose work is dealt out in blocks, each with a counter (forward.h). */
 #define PLAN_STAGES 5
 
-/* Bytes of the head's screen, which lie behind the copied tensors; 0 without. */
+/* Bytes of the host's screen of the head, which lie behind the copied tensors; 0 without. */
 uint64_t plan_screen(const struct weights *w, const struct plan_options *o);
 
 /* Errors (status 2): a cache type that the heads do not fit, sums over 2^63. */
@@ -97,14 +103,17 @@ void plan_buffers(struct plan_buffers *b, const struct arch *a, uint32_t ubatch)
 /* Total bytes of the regions of one kind. */
 uint64_t plan_total(const struct plan *p, enum plan_kind kind);
 
+/* Total bytes on the device. */
+uint64_t plan_device_total(const struct plan *p);
+
 /* "mapped", "private", "reserved". */
 const char *plan_kind_name(enum plan_kind kind);
 
 /* "mmap", "mlock", "read", "hugetlb": as users write it. */
 const char *plan_load_name(enum weights_load load);
 
-/* The regions as a table for people, or as JSON: {"regions": [{"name", "kind", "tag", "bytes"}],
- * "totals": {"mapped", "private", "reserved"}}; NULL when out of memory. */
+/* The regions as a table for people, or as JSON: {"regions": [{"name", "kind", "tag", "bytes",
+ * "device"}], "totals": {"mapped", "private", "reserved", "device"}}; NULL when out of memory. */
 int plan_print(const struct plan *p, FILE *out);
 json_t *plan_json(const struct plan *p);
 

@@ -110,11 +110,11 @@ int plan_opt_layers(void *to, const char *value, struct err *e)
 	struct err ignored = {0};
 
 	if (!strcmp(value, "all")) {
-		*layers = UINT32_MAX;
+		*layers = PLAN_DEVICE_ALL;
 		return 0;
 	}
 	if (plan_opt_amount(&a, value, &ignored) || a.percent || a.n > INT32_MAX)
-		return err_set(e, ERR_TROUBLE, "'%s' is neither a count nor all", value);
+		return err_set(e, ERR_TROUBLE, "'%s' is neither a count of layers nor all", value);
 	*layers = (uint32_t)a.n;
 	return 0;
 }

@@ -31,7 +31,7 @@ int plan_opt_type(void *to, const char *value, struct err *e);
 /* --head: to is an int: 1 for "screened", 0 for "full". */
 int plan_opt_head(void *to, const char *value, struct err *e);
 
-/* -g: to is a uint32_t: layers, or UINT32_MAX for "all". */
+/* -g: to is a uint32_t: layers, or PLAN_DEVICE_ALL for "all". */
 int plan_opt_layers(void *to, const char *value, struct err *e);
 
 /* --load: to is an enum weights_load. */

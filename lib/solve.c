@@ -77,9 +77,16 @@ static int fits(const struct solve *s, const struct forecast_options *o, struct 
                 struct err *e)
 {
 	struct forecast f;
+	struct err why = {0};
 
-	if (solve_forecast(s, o, &f, NULL, e))
+	if (solve_forecast(s, o, &f, NULL, &why)) {
+		/* A device computes fewer types than the host. */
+		if (why.unsupported && o->plan.device_layers)
+			return 0;
+		if (e)
+			*e = why;
 		return -1;
+	}
 	int r = !solve_exceeded(s, &f);
 	out->lacks = forecast_lacks(&f);
 	forecast_free(&f);
@@ -95,8 +102,7 @@ static void put(struct forecast_options *o, enum solve_what what, uint32_t v)
 	} else if (what == SOLVE_UBATCH) {
 		o->plan.ubatch = v;
 	} else {
-		o->device = 1;
-		o->device_layers = v;
+		o->plan.device_layers = v;
 	}
 }
 

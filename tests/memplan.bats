@@ -413,7 +413,7 @@ of_type() { # ID BYTES: what two tensors of 64 x 256 that lie so far apart are t
 	n=$(bitnet-memplan --solve=gpu-layers --gpu=900M "$f" 2>/dev/null)
 	bitnet-memplan -q -g "$n" --gpu=900M "$f" 2>/dev/null
 	run -1 bitnet-memplan -q -g $((n + 1)) --gpu=900M "$f"
-	[ "$(bitnet-memplan -J -g all "$f" 2>/dev/null | jq '.regions[0].device')" = 1179449920 ]
+	[ "$(bitnet-memplan -J -g all "$f" 2>/dev/null | jq '.regions[0].device')" = 1179443200 ]
 	[ "$(bitnet-memplan -J -g 0 "$f" 2>/dev/null | jq '.totals.device')" = 0 ]
 	a=$(bitnet-memplan -J -g 10 "$f" 2>/dev/null | jq '[.regions[] | select(.tag == "kv") | .bytes + .device] | add')
 	[ "$a" = 314572800 ]

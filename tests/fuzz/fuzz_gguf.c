@@ -67,8 +67,8 @@ static void plan_all(const struct gguf *g)
 		                                      .sequences = 1 + (uint32_t)i,
 		                                      .k_type = kv[i],
 		                                      .v_type = DTYPE_F16}};
-		o.device = (int)i;
-		o.device_layers = 2;
+		plan(g, &o);
+		o.plan.device_layers = i ? PLAN_DEVICE_ALL : 2;
 		plan(g, &o);
 	}
 	if (solve_forecast(&s, &s.o, &f, NULL, &e))
