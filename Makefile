@@ -7,6 +7,8 @@
 #   make check           every test; one line per suite, then "N passed, N failed, N skipped"
 #   make check-leaks     bitnet-leakcheck and other checkers on the whole leak catalogue
 #   make check-arm       the kernel tests and the small model on arm64, under qemu
+#   make cuda            the kernels for GPUs only, when nvcc is found
+#   make check-cuda      what only a GPU can tell: kernels, vectors, sanitizers, speed
 #   make lint            clang-format, cppcheck and clang-tidy
 #   make bench           this machine's speed: a 2B shape, shares of the ceilings
 #   make bench-memory    the allocator beside glibc, mimalloc, jemalloc and tcmalloc
@@ -187,11 +189,18 @@ $(LEAKS_PRELOAD):
 		-Wl,-soname,$(@F) -o $@ $(filter %.c,$^) -ldl
 leaks: $(LEAKS) $(LEAKS_PRELOAD)
 
+# The stand-in for a driver once more, with the kernels themselves: models run on it.
+$(BUILD)/tests/cuda/libcuda.so.1: $(STANDIN) tests/cuda/emulate.c kernels/cuda/cuda.c kernels/cuda/pack.c \
+		$(wildcard kernels/cuda/*.cu kernels/cuda/*.h tests/cuda/*.h tests/leaks/preload/*.h)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -D_GNU_SOURCE -Ilib -Ikernels -Itests/cuda $(WARN) -ffp-contract=off -O2 -g -fPIC \
+		-shared -Wl,-soname,$(@F) -o $@ $(filter %.c,$^) -x c kernels/cuda/image.cu -lm
+
 check-leaks: all leaks
 	@$(MAKE) -s SANITIZE=leak leaks
 	@scripts/leak-catalogue -b $(BUILD)
 
-tests: $(UNITS) $(FUZZ) leaks
+tests: $(UNITS) $(FUZZ) leaks $(BUILD)/tests/cuda/libcuda.so.1
 
 fuzz: $(FUZZ)
 
@@ -200,6 +209,13 @@ check: all tests
 
 check-arm: all
 	@scripts/arm-tests "$(BUILD)"
+
+# The image alone: with WERROR=1 no warning passes, for any of the cards.
+cuda: $(if $(WITH_CUDA),$(CUDA_IMAGE))
+	$(if $(WITH_CUDA),,@echo "cuda: no nvcc, or CUDA=0: the kernels for GPUs are not compiled")
+
+check-cuda: all tests
+	@scripts/cuda-tests "$(BUILD)"
 
 bench: all
 	$(BUILD)/bitnet-bench --shape 2b-4t --head full,screened -d 0,4096
@@ -234,6 +250,6 @@ help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//; p' Makefile
 
 always:
-.PHONY: check-arm bench leaks check-leaks always all tests fuzz check bench-memory lint install uninstall clean help
+.PHONY: check-arm cuda check-cuda bench leaks check-leaks always all tests fuzz check bench-memory lint install uninstall clean help
 .SECONDARY:
 -include $(shell find $(BUILD) build/cuda -name '*.d' 2>/dev/null)

@@ -2,6 +2,7 @@
  * bitnet-run: text from a ternary model, as a filter.
  */
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 
 #include "chat.h"
 #include "clock.h"
+#include "cuda_driver.h"
 #include "device.h"
 #include "fmt.h"
 #include "generate.h"
@@ -19,6 +21,7 @@
 #include "model_path.h"
 #include "plan_opt.h"
 #include "opt.h"
+#include "probe_nvml.h"
 #include "relief.h"
 #include "request.h"
 #include "session.h"
@@ -30,6 +33,8 @@
 
 static struct {
 	const char *model, *prompt, *file, *system, *tokens, *logits, *kernel, *pre, *act, *format;
+	const char *device; /* "auto", "cpu", "cuda", "cuda:N"; NULL: cpu */
+	uint32_t gpu_layers;
 	struct opt_list stop;
 	int chat, json, jsonl, tokenize, memory, list_kernels, list_devices, ignore_eos, draft;
 	int screen, pin, no_bos, no_special, quiet, verbose, no_check;
@@ -37,7 +42,8 @@ static struct {
 	struct sample_options sample;
 	enum dtype kv[2]; /* K, V */
 	enum weights_load load;
-} o = {.n = -1, .seed = -1, .i2s_group = 32, .sample = SAMPLE_DEFAULTS};
+} o = {
+    .gpu_layers = PLAN_DEVICE_ALL, .n = -1, .seed = -1, .i2s_group = 32, .sample = SAMPLE_DEFAULTS};
 
 static volatile sig_atomic_t stopped; /* the signal that asked us to stop */
 
@@ -62,6 +68,25 @@ static int set_head(void *to, const char *value, struct err *e)
 			return 0;
 		}
 	return err_set(e, ERR_TROUBLE, "'%s' is none of full, screened, auto", value);
+}
+
+static int set_device(void *to, const char *value, struct err *e)
+{
+	size_t digits = strncmp(value, "cuda:", 5) ? 0 : strspn(value + 5, "0123456789");
+
+	if (strcmp(value, "auto") != 0 && strcmp(value, "cpu") != 0 && strcmp(value, "cuda") != 0 &&
+	    (!digits || digits > 3 || value[5 + digits]))
+		return err_set(e, ERR_TROUBLE, "'%s' is none of auto, cpu, cuda, cuda:N", value);
+	*(const char **)to = value;
+	return 0;
+}
+
+/* Who speaks of layers of a device wants one. */
+static int set_layers(void *to, const char *value, struct err *e)
+{
+	if (!o.device)
+		o.device = "auto";
+	return plan_opt_layers(to, value, e);
 }
 
 static const struct opt options[] = {
@@ -149,6 +174,12 @@ static const struct opt options[] = {
     {OPT_CALL, 0, "load", &o.load, "HOW", "weights: mmap (default), mlock, read or hugetlb",
      .call = plan_opt_load},
     {OPT_STRING, 0, "kernel", &o.kernel, "NAME", "use this kernel set"},
+    {OPT_CALL, 0, "device", &o.device, "WHERE",
+     "compute on cpu (the default), cuda or cuda:N (a GPU), or auto: a GPU that can hold it, else "
+     "the cpu",
+     .call = set_device},
+    {OPT_CALL, 'g', "gpu-layers", &o.gpu_layers, "N|all",
+     "the last N layers on the device; all (the default there): and the head", .call = set_layers},
     {OPT_FLAG, 0, "list-devices", &o.list_devices, NULL,
      "list where memory can lie, with what is free there, and stop"},
     {OPT_FLAG, 0, "list-kernels", &o.list_kernels, NULL,
@@ -185,7 +216,8 @@ struct run {
 	struct relief *relief; /* with --jsonl */
 	char *text;            /* with --json: the completion */
 	size_t text_n, text_cap;
-	double loaded; /* seconds */
+	double loaded;   /* seconds */
+	char device[16]; /* "cuda:0" */
 };
 
 static void on_signal(int sig)
@@ -396,10 +428,51 @@ static void summary(const struct run *r, const struct generate_result *g)
 	fprintf(stderr, "; %zu tokens", g->tokens.n);
 	if (g->decode > 0 && g->tokens.n)
 		fprintf(stderr, " at %.1f tokens/s", (double)g->tokens.n / g->decode);
-	fprintf(stderr, " (%s); peak memory %s; seed %llu; %s, %d threads\n",
+	fprintf(stderr, " (%s); peak memory %s; seed %llu; %s%s%s, %d threads\n",
 	        generate_finish_name(g->finish), fmt_size(peak, peak_memory()),
-	        (unsigned long long)r->gen.sample.seed, session_kernel(r->session),
+	        (unsigned long long)r->gen.sample.seed,
+	        session_device(r->session) ? session_device(r->session) : "",
+	        session_device(r->session) ? ", " : "", session_kernel(r->session),
 	        session_threads(r->session));
+}
+
+/* What the driver holds on the device beside what the plan took there, from the system's own count
+ * of this process; negative where that is not told. */
+static double driver_memory(const struct run *r)
+{
+	const pid_t me = getpid();
+	struct nvml *n = nvml_open();
+	double used = n ? nvml_used(n, &me, 1) : NAN;
+
+	nvml_close(n);
+	return isnan(used) ? -1 : used - (double)plan_device_total(session_memory(r->session));
+}
+
+static json_t *memory_json(const struct run *r)
+{
+	json_t *j = plan_json(session_memory(r->session));
+	double driver = session_device(r->session) ? driver_memory(r) : -1;
+
+	if (j && session_device(r->session))
+		json_object_set_new(j, "driver",
+		                    driver < 0 ? json_null() : json_integer((json_int_t)driver));
+	return j;
+}
+
+static int memory_table(const struct run *r, FILE *out)
+{
+	int failed = plan_print(session_memory(r->session), out);
+	char size[FMT_SIZE];
+
+	if (!session_device(r->session))
+		return failed;
+	double driver = driver_memory(r);
+	if (driver < 0)
+		fprintf(out, "%-16s %-9s %16s\n", "driver", "device", "not told");
+	else
+		fprintf(out, "%-16s %-9s %16llu %12s\n", "driver", "device",
+		        (unsigned long long)driver, fmt_size(size, (uint64_t)driver));
+	return ferror(out) ? -1 : failed;
 }
 
 /* Standard output of one completion: text as it comes, or an object at the end. */
@@ -417,11 +490,11 @@ static int complete(struct run *r, struct err *e)
 	if (status == 0 && o.json) {
 		json_t *a = request_answer(NULL, r->text, r->text_n, r->vocab, &g, &r->gen);
 		if (a && o.memory)
-			json_object_set_new(a, "memory", plan_json(session_memory(r->session)));
+			json_object_set_new(a, "memory", memory_json(r));
 		status = print_json(a, e);
 	}
 	if (status == 0 && o.memory && !o.json)
-		plan_print(session_memory(r->session), stderr);
+		memory_table(r, stderr);
 	if (status == 0 && !o.json && !stopped && g.tokens.n && isatty(STDOUT_FILENO))
 		putchar('\n');
 	if (status == 0)
@@ -497,6 +570,34 @@ static int head_pays(void)
 	       (o.sample.temperature <= 0 || o.sample.top_k > 0);
 }
 
+/* On the first device that can do it; else, when that is allowed, on the host. */
+static int open_somewhere(struct run *r, struct session_options *so, struct err *e)
+{
+	const char *where = o.device ? o.device : "cpu";
+	int any = !strcmp(where, "auto"), last = any ? cuda_driver_devices() : 1;
+
+	for (int i = 0; i < last && strcmp(where, "cpu") != 0 && o.gpu_layers; i++) {
+		struct err why = {0};
+		snprintf(r->device, sizeof r->device, "%s",
+		         strcmp(where, "cuda") ? where : "cuda:0");
+		if (any)
+			snprintf(r->device, sizeof r->device, "cuda:%d", i);
+		so->device = r->device;
+		so->plan.device_layers = o.gpu_layers;
+		if (!session_open(&r->session, &r->gguf, so, &why))
+			return 0;
+		if (!any) {
+			*e = why;
+			return -1;
+		}
+		if (o.verbose)
+			fprintf(stderr, "bitnet-run: %s: not on a device: %s\n", o.model, why.text);
+	}
+	so->device = NULL;
+	so->plan.device_layers = 0;
+	return session_open(&r->session, &r->gguf, so, e);
+}
+
 static int open_session(struct run *r, struct err *e)
 {
 	struct session_options so = {
@@ -524,7 +625,7 @@ static int open_session(struct run *r, struct err *e)
 		               (long long)o.i2s_group);
 	if (o.ctx < 0)
 		so.plan.ctx = PLAN_CTX_ALL;
-	if (vocab_plan(&r->gguf, &so.vocab_bytes, e) || session_open(&r->session, &r->gguf, &so, e))
+	if (vocab_plan(&r->gguf, &so.vocab_bytes, e) || open_somewhere(r, &so, e))
 		return -1;
 	uint32_t trained = session_arch(r->session)->n_ctx;
 	if (session_ctx(r->session) > trained) {
@@ -620,8 +721,8 @@ static uint64_t choose_seed(void)
 static int print_memory(const struct run *r, struct err *e)
 {
 	if (o.json)
-		return print_json(plan_json(session_memory(r->session)), e);
-	return plan_print(session_memory(r->session), stdout) ? err_sys(e, "standard output") : 0;
+		return print_json(memory_json(r), e);
+	return memory_table(r, stdout) ? err_sys(e, "standard output") : 0;
 }
 
 static int run(struct run *r, struct err *e)
@@ -688,6 +789,8 @@ int main(int argc, char **argv)
 		status = run(&r, &e);
 	}
 	if (close_logits(&r, status < 0 ? NULL : &e))
+		status = -1;
+	if (r.session && session_leave_device(r.session, status < 0 ? NULL : &e))
 		status = -1;
 	finish(&r);
 done:

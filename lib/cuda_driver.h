@@ -80,6 +80,7 @@ struct cuda_launch {
 	X(EventElapsedTime, "cuEventElapsedTime", (float *ms, void *start, void *end))             \
 	X(EventDestroy, "cuEventDestroy_v2", (void *event))
 
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): a name and a list of parameters */
 #define CUDA_ENTRY_FIELD(name, symbol, parameters) int(*name) parameters;
 struct cuda_driver {
 	CUDA_ENTRIES(CUDA_ENTRY_FIELD)

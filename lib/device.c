@@ -148,24 +148,37 @@ static int no_such(const char *name, struct err *e)
 	               why.text);
 }
 
-/* Pinned memory belongs to the first device's context. */
+/* The number behind "cuda:" or "pinned:"; -1 when it is not the name of a device. */
+static long device_number(const char *name, int pinned)
+{
+	const char *number = name + (pinned ? 7 : 5);
+	char *end;
+
+	if (pinned && !name[6])
+		return 0;
+	if (strncmp(name, pinned ? "pinned:" : "cuda:", pinned ? 7 : 5) != 0 || !*number)
+		return -1;
+	long i = strtol(number, &end, 10);
+	return *end ? -1 : i;
+}
+
+/* Pinned memory belongs to a device's context. */
 static int open_cuda(struct device *d, const char *name, struct err *e)
 {
-	int pinned = !strcmp(name, "pinned"), count = cuda_driver_devices();
-	char *end = NULL;
-	long i = 0;
+	int pinned = !strncmp(name, "pinned", 6);
+	long i = device_number(name, pinned);
 
-	if (!pinned && strncmp(name, "cuda:", 5) == 0 && name[5])
-		i = strtol(name + 5, &end, 10);
-	if ((!pinned && (!end || *end)) || i < 0 || i >= count)
+	if (i < 0 || i >= cuda_driver_devices())
 		return no_such(name, e);
 	if (cuda_info(&d->info, (int)i, &d->number, e) ||
 	    CUDA_CALL(e, PrimaryCtxRetain, &d->context, d->number))
 		return err_in(e, "%s", name);
-	if (pinned)
+	if (pinned) {
 		host_info(&d->info, DEVICE_PINNED);
-	else if (free_memory(d->context, &d->info.free, e))
+		snprintf(d->info.name, sizeof d->info.name, "%.15s", name);
+	} else if (free_memory(d->context, &d->info.free, e)) {
 		return err_in(e, "%s", name);
+	}
 	return 0;
 }
 
@@ -229,10 +242,14 @@ static int system_take(struct device *d, size_t bytes, void **p, struct err *e)
 
 static int system_give(struct device *d, void *p, struct err *e)
 {
-	if (CUDA_CALL(e, CtxSetCurrent, d->context))
-		return -1;
-	return d->info.kind == DEVICE_PINNED ? CUDA_CALL(e, MemFreeHost, p)
-	                                     : CUDA_CALL(e, MemFree, (uintptr_t)p);
+	/* Also when the context cannot be entered: it may be the one at hand. */
+	int failed = CUDA_CALL(e, CtxSetCurrent, d->context);
+
+	if (failed)
+		e = NULL;
+	failed |= d->info.kind == DEVICE_PINNED ? CUDA_CALL(e, MemFreeHost, p)
+	                                        : CUDA_CALL(e, MemFree, (uintptr_t)p);
+	return failed ? -1 : 0;
 }
 
 /* Returns what is kept; the lock is held.  What the driver does not take back is lost with the

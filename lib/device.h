@@ -43,7 +43,8 @@ size_t device_list(struct device_info *list, size_t max);
 /* The table that --list-devices prints. */
 void device_print(FILE *out);
 
-/* A device by name.  Status 2: no such device, no driver.  Owner: the caller. */
+/* A device by name; "pinned:N" is page-locked memory for cuda:N ("pinned": for the first).  Status
+ * 2: no such device, no driver.  Owner: the caller. */
 int device_open(struct device **d, const char *name, struct err *e);
 /* Returns all its memory; NULL is allowed.  -1: the driver refused a part, or tells now of an
  * earlier failure; d is gone all the same. */

@@ -155,7 +155,8 @@ static void dense_product(const struct worker *t, const struct kernel_mat *m,
 static int is_dense(const struct forward *f, const struct kernel_mat *m,
                     const struct kernel_input *in)
 {
-	return f->blas && in->n >= DENSE_TOKENS && in->k * sizeof(float) <= KERNELS_SCRATCH &&
+	return f->blas && !f->row && in->n >= DENSE_TOKENS &&
+	       in->k * sizeof(float) <= KERNELS_SCRATCH &&
 	       (m->type == DTYPE_F16 || m->type == DTYPE_BF16 || m->type == DTYPE_F32);
 }
 
@@ -189,7 +190,7 @@ static void embed(const struct worker *t)
 		if (m->scale != 1)
 			for (size_t j = 0; j < a->n_embd; j++)
 				x[j] *= m->scale;
-		double pos = (double)(f->pos + i) / a->rope_factor;
+		double pos = (double)(f->row ? f->row[i].pos : f->pos + i) / a->rope_factor;
 		for (size_t j = 0; j < half; j++) {
 			double angle = pos * pow(a->rope_base, -2.0 * (double)j / a->n_rot);
 			if (f->w->rope_freqs.v)
@@ -227,6 +228,12 @@ static void project_qkv(const struct worker *t, uint32_t layer)
 		qkv_rows(t, l, &in, a, b);
 }
 
+/* Where the keys and values of token i go. */
+static struct forward_row row(const struct forward *f, size_t i)
+{
+	return f->row ? f->row[i] : (struct forward_row){f->cache.k, f->cache.v, f->pos + i};
+}
+
 /* Rotates Q and K and puts K and V into the cache. */
 static void rotate_and_store(const struct worker *t, uint32_t layer)
 {
@@ -240,16 +247,17 @@ static void rotate_and_store(const struct worker *t, uint32_t layer)
 		float *k = q + (size_t)a->n_head * a->dim_k;
 		float *v = k + (size_t)a->n_head_kv * a->dim_k;
 		const float *c = f->cos + i * half, *s = f->sin + i * half;
+		struct forward_row at = row(f, i);
 
 		for (uint32_t h = 0; h < a->n_head; h++)
 			f->kern->rope(q + (size_t)h * a->dim_k, c, s, half, a->neox);
 		for (uint32_t h = 0; h < a->n_head_kv; h++) {
-			uint8_t *kc = f->cache.k + layer * f->cache.k_layer + h * f->cache.k_head;
-			uint8_t *vc = f->cache.v + layer * f->cache.v_layer + h * f->cache.v_head;
+			uint8_t *kc = at.k + layer * f->cache.k_layer + h * f->cache.k_head;
+			uint8_t *vc = at.v + layer * f->cache.v_layer + h * f->cache.v_head;
 			f->kern->rope(k + (size_t)h * a->dim_k, c, s, half, a->neox);
-			f->kern->quantize[f->k_type](kc + (f->pos + i) * f->cache.k_row,
+			f->kern->quantize[f->k_type](kc + at.pos * f->cache.k_row,
 			                             k + (size_t)h * a->dim_k, a->dim_k);
-			f->kern->quantize[f->v_type](vc + (f->pos + i) * f->cache.v_row,
+			f->kern->quantize[f->v_type](vc + at.pos * f->cache.v_row,
 			                             v + (size_t)h * a->dim_v, a->dim_v);
 		}
 	}
@@ -261,7 +269,7 @@ static void attend(const struct worker *t, uint32_t layer)
 	struct forward *f = t->f;
 	const struct arch *a = f->arch;
 	size_t group = a->n_head / a->n_head_kv;
-	size_t tiles = (f->n + ATTN_TILE - 1) / ATTN_TILE;
+	size_t tile = f->row ? 1 : ATTN_TILE, tiles = (f->n + tile - 1) / tile;
 
 	for (;;) {
 		size_t u = __atomic_fetch_add(dealt(t, layer, FORWARD_ATTEND), 1, __ATOMIC_RELAXED);
@@ -269,19 +277,20 @@ static void attend(const struct worker *t, uint32_t layer)
 			break;
 		/* The last tiles see the most positions: they come first, so that no thread waits
 		 * for one. */
-		size_t head = u % a->n_head_kv, token = (tiles - 1 - u / a->n_head_kv) * ATTN_TILE;
+		size_t head = u % a->n_head_kv, token = (tiles - 1 - u / a->n_head_kv) * tile;
 		size_t left = f->n - token;
+		struct forward_row first = row(f, token);
 		struct kernel_attn at = {
 		    .dim_k = a->dim_k,
 		    .dim_v = a->dim_v,
 		    .heads = group,
-		    .tokens = left < ATTN_TILE ? left : ATTN_TILE,
-		    .pos = f->pos + token,
+		    .tokens = left < tile ? left : tile,
+		    .pos = first.pos,
 		    .scale = (float)(1 / sqrt((double)a->dim_k)),
 		    .q = f->qkv + token * f->qkv_stride + head * group * a->dim_k,
 		    .q_stride = f->qkv_stride,
-		    .k = f->cache.k + layer * f->cache.k_layer + head * f->cache.k_head,
-		    .v = f->cache.v + layer * f->cache.v_layer + head * f->cache.v_head,
+		    .k = first.k + layer * f->cache.k_layer + head * f->cache.k_head,
+		    .v = first.v + layer * f->cache.v_layer + head * f->cache.v_head,
 		    .k_row_bytes = f->cache.k_row,
 		    .v_row_bytes = f->cache.v_row,
 		    .out = f->h + token * f->h_stride + head * group * a->dim_v,
@@ -406,7 +415,7 @@ static void pass(void *arg, int i, int count)
 	struct worker t = {f, i, count, f->scratch + (size_t)i * KERNELS_SCRATCH};
 
 	embed(&t);
-	for (uint32_t l = 0; l < f->arch->n_layer; l++) {
+	for (uint32_t l = 0; l < f->layers; l++) {
 		/* One thread looks, before they meet, so that all of them give up together. */
 		if (i == 0 && f->stop && *f->stop)
 			f->stopped = 1;
@@ -415,7 +424,20 @@ static void pass(void *arg, int i, int count)
 			return;
 		layer(&t, l);
 	}
-	meet(&t, norm_of_output, f->arch->n_layer);
+	if (f->layers == f->arch->n_layer)
+		meet(&t, norm_of_output, f->layers);
+}
+
+static void end_pass(void *arg, int i, int count)
+{
+	struct worker t = {arg, i, count, NULL};
+
+	norm_of_output(&t, 0);
+}
+
+void forward_end(struct forward *f)
+{
+	threads_run(f->pool, end_pass, f);
 }
 
 void forward_run(struct forward *f)

@@ -23,6 +23,12 @@ struct forward_cache {
 	size_t k_layer, v_layer; /* from one layer to the next */
 };
 
+/* A token of a sequence of its own. */
+struct forward_row {
+	uint8_t *k, *v; /* as forward_cache */
+	size_t pos;
+};
+
 struct forward {
 	const struct arch *arch;
 	const struct weights *w;
@@ -31,9 +37,12 @@ struct forward {
 	const struct blas *blas; /* for prompts of float models; may be NULL */
 	enum dtype k_type, v_type;
 	struct forward_cache cache;
-	const int32_t *ids; /* (n), all within the vocabulary */
-	size_t n;           /* tokens, 1..ubatch */
-	size_t pos;         /* position of the first one */
+	uint32_t layers;               /* how many are computed, from the first one */
+	const int32_t *ids;            /* (n), all within the vocabulary */
+	size_t n;                      /* tokens, 1..ubatch */
+	size_t pos;                    /* position of the first one */
+	const struct forward_row *row; /* (n): each token has a sequence of its own, and its values
+	                                  are those that it would have alone; NULL: they have one */
 	const volatile sig_atomic_t *stop;
 	int stopped; /* set when the pass was given up */
 
@@ -60,8 +69,10 @@ enum forward_stage {
 };
 
 /* Fills hidden (n, n_embd): the final states after output_norm; keys and values of the n tokens are
- * in the cache. */
+ * in the cache.  Where not all layers are computed it ends behind the last of them, with x and the
+ * angles; forward_end goes on when x has come through the others. */
 void forward_run(struct forward *f);
+void forward_end(struct forward *f);
 
 /* logits (rows, n_vocab) of hidden rows first .. first + rows - 1. */
 void forward_head(struct forward *f, size_t first, size_t rows, float *logits);

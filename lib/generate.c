@@ -101,19 +101,19 @@ static int give_text(struct run *r, int32_t id, struct err *e)
 	return textout_push(&r->out, r->piece, n, e);
 }
 
-/* Draws one token and gives it out: 0 go on, 1 finished, -1. */
-static int take(struct run *r, const float *logits, int32_t *id, struct err *e)
+/* Gives out the token that was drawn from logits (NULL: from the greatest only): 0 go on, 1
+ * finished, -1. */
+static int take(struct run *r, const float *logits, int32_t id, struct err *e)
 {
 	struct generate_result *g = r->r;
 
-	*id = sample_token(&r->sampler, logits, r->history.v, r->history.n);
-	if (keep_logprobs(r, logits, *id, e) || ids_push(&g->tokens, *id, e) ||
-	    ids_push(&r->history, *id, e))
+	if ((logits && keep_logprobs(r, logits, id, e)) || ids_push(&g->tokens, id, e) ||
+	    ids_push(&r->history, id, e))
 		return -1;
 	g->finish = GENERATE_EOS;
-	if (vocab_is_end(r->v, *id) && !r->o->ignore_eos)
+	if (vocab_is_end(r->v, id) && !r->o->ignore_eos)
 		return 1;
-	int stopped = give_text(r, *id, e);
+	int stopped = give_text(r, id, e);
 	g->finish = GENERATE_STOP;
 	if (stopped)
 		return stopped;
@@ -170,6 +170,18 @@ static int batch_logits(struct run *r, const float **logits, struct err *e)
 	            : session_logits(r->s, r->row, r->n_batch, logits, e);
 }
 
+/* Draws from the greatest logits of a single row alone, where a device found them: 1; 0: not so. */
+static int draw_top(struct run *r, int32_t *id, struct err *e)
+{
+	size_t want = wanted(r->o);
+	int n =
+	    want && r->n_batch == 1 ? session_top(r->s, r->row, want, r->sampler.candidates, e) : 0;
+
+	if (n > 0)
+		*id = sample_top(&r->sampler, (size_t)n);
+	return n < 0 ? -1 : n > 0;
+}
+
 /* Draws from the rows of the batch as long as its draft comes true; 0 go on, 1 finished, -1. */
 static int step(struct run *r, struct err *e)
 {
@@ -177,11 +189,18 @@ static int step(struct run *r, struct err *e)
 	const float *logits;
 	int32_t id = 0;
 	size_t j = 0;
+	int status = draw_top(r, &id, e);
 
-	if (batch_logits(r, &logits, e))
+	if (status > 0) {
+		status = take(r, NULL, id, e);
+		return status ? status : compute(r, id, e);
+	}
+	if (status < 0 || batch_logits(r, &logits, e))
 		return -1;
 	for (;; j++) {
-		int status = take(r, logits + j * session_arch(r->s)->n_vocab, &id, e);
+		const float *row = logits + j * session_arch(r->s)->n_vocab;
+		id = sample_token(&r->sampler, row, r->history.v, r->history.n);
+		status = take(r, row, id, e);
 		if (status)
 			return status;
 		if (j + 1 == r->n_batch || r->batch[j + 1] != id)
@@ -207,6 +226,7 @@ static int run(struct run *r, const int32_t *prompt, size_t n, struct err *e)
 		if (ids_push(&r->history, prompt[i], e))
 			return -1;
 	session_rewind(r->s, 0, 0);
+	session_expect(r->s, wanted(r->o));
 	status = prefill(r, prompt, n, e);
 	r->r->prefill = clock_now() - start;
 	if (status) {

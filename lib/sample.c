@@ -154,17 +154,9 @@ static size_t cut(const struct sampler *s, size_t k)
 	return keep ? keep : 1;
 }
 
-int32_t sample_token(struct sampler *s, const float *logits, const int32_t *recent, size_t n_recent)
+/* One of the k sorted candidates. */
+static int32_t draw_from(struct sampler *s, size_t k)
 {
-	if (sample_penalties(&s->o)) {
-		memcpy(s->adjusted, logits, s->n_vocab * sizeof *logits);
-		penalize(s, s->adjusted, recent, n_recent);
-		logits = s->adjusted;
-	}
-	if (s->o.temperature <= 0)
-		return greatest(logits, s->n_vocab);
-
-	size_t k = select_top(s, logits, (size_t)s->o.top_k);
 	size_t keep = cut(s, k);
 	const struct sample_candidate *c = s->candidates;
 	double top = (double)c[0].logit, sum = 0;
@@ -177,6 +169,24 @@ int32_t sample_token(struct sampler *s, const float *logits, const int32_t *rece
 			return c[i].id;
 	}
 	return c[keep - 1].id;
+}
+
+int32_t sample_token(struct sampler *s, const float *logits, const int32_t *recent, size_t n_recent)
+{
+	if (sample_penalties(&s->o)) {
+		memcpy(s->adjusted, logits, s->n_vocab * sizeof *logits);
+		penalize(s, s->adjusted, recent, n_recent);
+		logits = s->adjusted;
+	}
+	if (s->o.temperature <= 0)
+		return greatest(logits, s->n_vocab);
+
+	return draw_from(s, select_top(s, logits, (size_t)s->o.top_k));
+}
+
+int32_t sample_top(struct sampler *s, size_t k)
+{
+	return s->o.temperature <= 0 ? s->candidates[0].id : draw_from(s, k);
 }
 
 static double log_sum(const float *logits, uint32_t n)

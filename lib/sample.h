@@ -52,6 +52,11 @@ int sample_penalties(const struct sample_options *o);
 int32_t sample_token(struct sampler *s, const float *logits, const int32_t *recent,
                      size_t n_recent);
 
+/* The same from the k greatest logits alone, greatest first, equal ones by id, which are in
+ * s->candidates: without penalties, and where k is top_k (1 without temperature) it is the same
+ * token. */
+int32_t sample_top(struct sampler *s, size_t k);
+
 /* The n most likely tokens and the natural logarithms of their probabilities (softmax of the plain
  * logits), best first; n <= SAMPLE_LOGPROBS.  Uses the sampler's arrays. */
 #define SAMPLE_LOGPROBS 64

@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 
 #include "forward.h"
+#include "gpu.h"
+#include "plan_device.h"
 
 struct session {
 	struct arch arch;
@@ -16,8 +18,12 @@ struct session {
 	struct forward f;
 	struct head screen; /* q is NULL: none */
 	uint32_t *length;   /* tokens of each sequence, (sequences) */
+	struct forward_row *row;
+	int32_t *pos, *slot; /* for the device, (rows) */
+	struct gpu *gpu;     /* NULL: none */
+	size_t expected;
 	struct plan_options o;
-	const char *kernel;
+	const char *device;
 };
 
 /* Everything that is decided before memory is taken. */
@@ -29,6 +35,8 @@ static int decide(struct arch *a, struct weights *w, struct plan *p, struct plan
 	if (arch_read(a, g, o->act, e) || weights_find(w, a, g, &wo, e))
 		return -1;
 	*po = o->plan;
+	if (!o->device)
+		po->device_layers = 0;
 	plan_settle(po, a);
 	if (plan_make(p, a, w, o->vocab_bytes, po, e)) {
 		weights_close(w);
@@ -143,18 +151,31 @@ static int has_float_layers(const struct weights *w)
 	return 0;
 }
 
+static int start_device(struct session *s, struct err *e)
+{
+	const struct gpu_parts parts = {
+	    .arch = &s->arch, .w = &s->w, .o = &s->o, .plan = &s->plan, .pool = s->pool};
+	size_t rows = s->o.ubatch;
+
+	s->pos = mem_calloc(MEM_KV, rows, sizeof *s->pos, e);
+	s->slot = mem_calloc(MEM_KV, rows, sizeof *s->slot, e);
+	return s->pos && s->slot ? gpu_start(s->gpu, &parts, &s->taken, e) : -1;
+}
+
 static int open_parts(struct session *s, const struct gguf *g, const struct session_options *o,
                       struct err *e)
 {
 	struct weights_options wo = {s->o.load, o->i2s_group ? o->i2s_group : 32, o->check};
 
-	if (check_cache_types(s, e) || take_regions(s, e) ||
-	    threads_start(&s->pool, s->o.threads, e) || (o->pin && threads_pin(s->pool, e)))
+	if (check_cache_types(s, e) || (s->gpu && gpu_fits(s->gpu, &s->plan, e)) ||
+	    take_regions(s, e) || threads_start(&s->pool, s->o.threads, e) ||
+	    (o->pin && threads_pin(s->pool, e)))
 		return -1;
 	if (weights_load(&s->w, g, &wo, s->f.kern, &s->arena[PLAN_WEIGHTS_COPIED], s->pool, e))
 		return -1;
 	s->length = mem_calloc(MEM_KV, s->o.sequences, sizeof *s->length, e);
-	if (!s->length)
+	s->row = mem_calloc(MEM_KV, s->o.sequences, sizeof *s->row, e);
+	if (!s->length || !s->row)
 		return -1;
 	s->taken.region[PLAN_STACKS].bytes = (uint64_t)(threads_count(s->pool) - 1) * THREADS_STACK;
 	s->f.arch = &s->arch;
@@ -164,6 +185,7 @@ static int open_parts(struct session *s, const struct gguf *g, const struct sess
 	s->f.k_type = s->o.k_type;
 	s->f.v_type = s->o.v_type;
 	s->f.stop = o->stop;
+	s->f.layers = s->plan.host_layers;
 	set_cache(s);
 	set_buffers(s);
 	if (plan_screen(&s->w, &s->o)) {
@@ -171,7 +193,7 @@ static int open_parts(struct session *s, const struct gguf *g, const struct sess
 		          &s->arena[PLAN_WEIGHTS_COPIED]);
 		forward_fill_screen(&s->f, &s->screen);
 	}
-	return 0;
+	return s->gpu ? start_device(s, e) : 0;
 }
 
 int session_open(struct session **out, const struct gguf *g, const struct session_options *o,
@@ -189,8 +211,10 @@ int session_open(struct session **out, const struct gguf *g, const struct sessio
 		    o->kernel ? o->kernel : "");
 		goto fail;
 	}
-	if (decide(&s->arch, &s->w, &s->plan, &s->o, g, o, e) || open_parts(s, g, o, e))
+	if (decide(&s->arch, &s->w, &s->plan, &s->o, g, o, e) ||
+	    (s->o.device_layers && gpu_open(&s->gpu, o->device, e)) || open_parts(s, g, o, e))
 		goto fail;
+	s->device = s->gpu ? o->device : NULL;
 	*out = s;
 	return 0;
 fail:
@@ -198,10 +222,19 @@ fail:
 	return -1;
 }
 
+int session_leave_device(struct session *s, struct err *e)
+{
+	struct gpu *g = s->gpu;
+
+	s->gpu = NULL;
+	return gpu_close(g, e);
+}
+
 void session_close(struct session *s)
 {
 	if (!s)
 		return;
+	gpu_close(s->gpu, NULL);
 	threads_stop(s->pool);
 	if (s->huge) {
 		munmap(s->huge, s->plan.region[PLAN_WEIGHTS_COPIED].bytes);
@@ -211,7 +244,75 @@ void session_close(struct session *s)
 		arena_fini(&s->arena[i]);
 	weights_close(&s->w);
 	mem_free(s->length);
+	mem_free(s->row);
+	mem_free(s->pos);
+	mem_free(s->slot);
 	mem_free(s);
+}
+
+/* The cache of a sequence on the host. */
+static struct forward_row row_of(const struct session *s, uint32_t seq)
+{
+	const struct forward_cache *c = &s->f.cache;
+
+	return (struct forward_row){s->arena[PLAN_KV_K].base + seq * c->k_layer * s->f.layers,
+	                            s->arena[PLAN_KV_V].base + seq * c->v_layer * s->f.layers,
+	                            s->length[seq]};
+}
+
+static int check_ids(const struct session *s, const int32_t *ids, size_t n, struct err *e)
+{
+	for (size_t i = 0; i < n; i++)
+		if (ids[i] < 0 || (uint32_t)ids[i] >= s->arch.n_vocab)
+			return err_set(e, ERR_TROUBLE, "token id %d, expected 0 to %u", ids[i],
+			               s->arch.n_vocab - 1);
+	return 0;
+}
+
+/* The layers of the device, behind those of the host. */
+static int eval_device(struct session *s, int single, struct err *e)
+{
+	struct forward *f = &s->f;
+	const struct gpu_rows r = {
+	    .n = f->n,
+	    .single = single,
+	    .ids = f->ids,
+	    .pos = s->pos,
+	    .slot = s->slot,
+	    .x = f->x,
+	    .cosine = f->cos,
+	    .sine = f->sin,
+	};
+
+	if (gpu_eval(s->gpu, &r, s->expected, e))
+		return -1;
+	if (plan_device_head(&s->arch, &s->o))
+		return 0;
+	if (gpu_result(s->gpu, f->x, e))
+		return -1;
+	forward_end(f);
+	return 0;
+}
+
+/* What f was set up for.  0, 1: stopped, -1. */
+static int eval(struct session *s, int single, struct err *e)
+{
+	struct forward *f = &s->f;
+
+	f->stopped = f->stop && *f->stop;
+	if (f->layers || !s->gpu || !plan_device_head(&s->arch, &s->o))
+		forward_run(f);
+	if (f->stopped)
+		return 1;
+	return s->gpu ? eval_device(s, single, e) : 0;
+}
+
+static void set_row(struct session *s, size_t i, uint32_t seq, size_t pos)
+{
+	if (!s->gpu)
+		return;
+	s->pos[i] = (int32_t)pos;
+	s->slot[i] = (int32_t)seq;
 }
 
 int session_eval(struct session *s, uint32_t seq, const int32_t *ids, size_t n, struct err *e)
@@ -224,20 +325,65 @@ int session_eval(struct session *s, uint32_t seq, const int32_t *ids, size_t n, 
 		               s->o.ubatch);
 	if (n > s->o.ctx - s->length[seq])
 		return err_set(e, ERR_TROUBLE, "the context of %u tokens is full", s->o.ctx);
-	for (size_t i = 0; i < n; i++)
-		if (ids[i] < 0 || (uint32_t)ids[i] >= s->arch.n_vocab)
-			return err_set(e, ERR_TROUBLE, "token id %d, expected 0 to %u", ids[i],
-			               s->arch.n_vocab - 1);
+	if (check_ids(s, ids, n, e))
+		return -1;
 	f->ids = ids;
 	f->n = n;
+	f->row = NULL;
 	f->pos = s->length[seq];
-	f->cache.k = s->arena[PLAN_KV_K].base + seq * f->cache.k_layer * s->arch.n_layer;
-	f->cache.v = s->arena[PLAN_KV_V].base + seq * f->cache.v_layer * s->arch.n_layer;
-	forward_run(f);
-	if (f->stopped)
-		return 1;
-	s->length[seq] += (uint32_t)n;
+	f->cache.k = row_of(s, seq).k;
+	f->cache.v = row_of(s, seq).v;
+	for (size_t i = 0; i < n; i++)
+		set_row(s, i, seq, f->pos + i);
+	int status = eval(s, n == 1, e);
+	if (status == 0)
+		s->length[seq] += (uint32_t)n;
+	return status;
+}
+
+static int check_sequences(const struct session *s, const uint32_t *seq, size_t n, struct err *e)
+{
+	if (n < 1 || n > s->o.ubatch || n > s->o.sequences)
+		return err_set(e, ERR_TROUBLE, "%zu sequences at once, expected 1 to %u", n,
+		               s->o.ubatch < s->o.sequences ? s->o.ubatch : s->o.sequences);
+	for (size_t i = 0; i < n; i++) {
+		if (seq[i] >= s->o.sequences)
+			return err_set(e, ERR_TROUBLE, "sequence %u, expected 0 to %u", seq[i],
+			               s->o.sequences - 1);
+		if (s->length[seq[i]] >= s->o.ctx)
+			return err_set(e, ERR_TROUBLE, "the context of %u tokens is full",
+			               s->o.ctx);
+		for (size_t k = 0; k < i; k++)
+			if (seq[k] == seq[i])
+				return err_set(e, ERR_TROUBLE, "sequence %u is named twice",
+				               seq[i]);
+	}
 	return 0;
+}
+
+int session_eval_batch(struct session *s, const uint32_t *seq, const int32_t *ids, size_t n,
+                       struct err *e)
+{
+	struct forward *f = &s->f;
+
+	if (check_sequences(s, seq, n, e) || check_ids(s, ids, n, e))
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		s->row[i] = row_of(s, seq[i]);
+		set_row(s, i, seq[i], s->row[i].pos);
+	}
+	f->ids = ids;
+	f->n = n;
+	f->row = s->row;
+	int status = eval(s, 1, e);
+	for (size_t i = 0; i < n && status == 0; i++)
+		s->length[seq[i]]++;
+	return status;
+}
+
+static int head_on_device(const struct session *s)
+{
+	return s->gpu && plan_device_head(&s->arch, &s->o);
 }
 
 int session_logits(struct session *s, size_t i, size_t n, const float **rows, struct err *e)
@@ -248,6 +394,8 @@ int session_logits(struct session *s, size_t i, size_t n, const float **rows, st
 		return err_set(e, ERR_TROUBLE,
 		               "logits of %zu rows from %zu, expected at most %u of %zu", n, i,
 		               s->o.logits_rows, s->f.n);
+	if (head_on_device(s))
+		return gpu_logits(s->gpu, i, n, rows, e);
 	forward_head(&s->f, i, n, logits);
 	*rows = logits;
 	return 0;
@@ -264,6 +412,27 @@ int session_greatest(struct session *s, size_t i, size_t n, size_t want, const f
 	forward_screened(&s->f, &s->screen, i, n, want, logits);
 	*rows = logits;
 	return 0;
+}
+
+void session_expect(struct session *s, size_t want)
+{
+	s->expected = want;
+}
+
+int session_top(struct session *s, size_t i, size_t want, struct sample_candidate *c, struct err *e)
+{
+	const int32_t *ids;
+	const float *logits;
+
+	if (want > s->arch.n_vocab)
+		want = s->arch.n_vocab;
+	if (!head_on_device(s) || want > PLAN_DEVICE_TOP || i >= s->f.n)
+		return 0;
+	if (gpu_top(s->gpu, i, want, &ids, &logits, e))
+		return -1;
+	for (size_t k = 0; k < want; k++)
+		c[k] = (struct sample_candidate){logits[k], ids[k]};
+	return (int)want;
 }
 
 uint32_t session_length(const struct session *s, uint32_t seq)
@@ -283,13 +452,14 @@ void session_rewind(struct session *s, uint32_t seq, uint32_t n)
 int session_pretend(struct session *s, uint32_t seq, uint32_t n, struct err *e)
 {
 	const struct forward_cache *c = &s->f.cache;
-	size_t heads = (size_t)s->arch.n_layer * s->arch.n_head_kv;
+	size_t heads = (size_t)s->f.layers * s->arch.n_head_kv;
 	uint8_t *k = s->arena[PLAN_KV_K].base + seq * heads * c->k_head;
 	uint8_t *v = s->arena[PLAN_KV_V].base + seq * heads * c->v_head;
 
 	if (n > s->o.ctx || seq >= s->o.sequences)
 		return err_set(e, ERR_TROUBLE, "%u tokens in sequence %u, the context holds %u", n,
 		               seq, s->o.ctx);
+	/* A device's part holds zeros, or what was there before. */
 	for (size_t h = 0; h < heads; h++) {
 		memset(k + h * c->k_head, PRETENDED, n * c->k_row);
 		memset(v + h * c->v_head, PRETENDED, n * c->v_row);
@@ -314,6 +484,11 @@ const struct arch *session_arch(const struct session *s)
 const char *session_kernel(const struct session *s)
 {
 	return s->f.kern->name;
+}
+
+const char *session_device(const struct session *s)
+{
+	return s->device;
 }
 
 uint32_t session_ctx(const struct session *s)

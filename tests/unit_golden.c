@@ -3,7 +3,8 @@
  * of this CPU; and the trained model's loss on text that it has not seen.
  *
  * The cases come from tests/data/golden, and from vectors/logits of $BITNET_SHARED when that is
- * there: manifest.tsv names model, ids, the file of logits, and the tolerances.
+ * there: manifest.tsv names model, ids, the file of logits, the tolerances, and the tokens that
+ * greedy choice gives.  With BITNET_TEST_DEVICE=cuda:0 the device computes in place of the sets.
  */
 #include <dirent.h>
 #include <jansson.h>
@@ -19,6 +20,7 @@
 #define MAX_IDS 64
 
 static const char *kernel; /* the set under test */
+static const char *device; /* or the device */
 static char dir[512];      /* where the cases lie */
 
 struct model {
@@ -29,7 +31,10 @@ struct model {
 static int model_open(struct model *m, const char *path, const struct plan_options *p,
                       struct err *e)
 {
-	struct session_options o = {.plan = *p, .kernel = kernel, .check = 1};
+	struct session_options o = {
+	    .plan = *p, .kernel = device ? NULL : kernel, .device = device, .check = 1};
+
+	o.plan.device_layers = device ? PLAN_DEVICE_ALL : 0;
 
 	memset(m, 0, sizeof *m);
 	return gguf_open(&m->g, path, 0, e) || session_open(&m->s, &m->g, &o, e) ? -1 : 0;
@@ -67,7 +72,7 @@ static float *logits_of(struct model *m, const int32_t *ids, size_t n, size_t st
 }
 
 struct golden {
-	char file[128], ids[512], logits[128];
+	char file[128], ids[512], logits[128], greedy[128];
 	int vocab;
 	double tol_abs, tol_rel;
 };
@@ -92,6 +97,7 @@ static int read_row(char *line, struct golden *g)
 	g->vocab = atoi(c[7]);
 	g->tol_abs = atof(c[8]);
 	g->tol_rel = atof(c[9]);
+	snprintf(g->greedy, sizeof g->greedy, "%s", n > 10 ? c[10] : "");
 	return 0;
 }
 
@@ -152,11 +158,49 @@ static void one_case(const struct golden *rows, size_t n_rows, enum dtype kv)
 	for (size_t i = 0; got && i < n_rows; i++)
 		best = fmin(best, distance(&rows[i], got, n));
 	if (!(best <= 1)) {
-		printf("# %s: %s, %zu tokens, cache %s: %.2f times the tolerance %s\n", kernel,
-		       path, n, dtype_get(kv)->name, best, e.text);
+		printf("# %s: %s, %zu tokens, cache %s: %.2f times the tolerance %s\n",
+		       device ? device : kernel, path, n, dtype_get(kv)->name, best, e.text);
 		unit_bad++;
 	}
 	free(got);
+	model_close(&m);
+}
+
+/* The tokens that follow, each the greatest. */
+static void one_greedy(const struct golden *row)
+{
+	char path[1024];
+	struct model m;
+	struct err e = {0};
+	int32_t ids[MAX_IDS], want[MAX_IDS], id;
+	size_t n = read_ids(row->ids, ids), tokens = read_ids(row->greedy, want), wrong = 0;
+	struct plan_options o = {.ctx = 64, .threads = 2, .k_type = DTYPE_F32, .v_type = DTYPE_F32};
+	struct sample_candidate best;
+	const float *logits;
+
+	snprintf(path, sizeof path, "%s/%s", dir, row->file);
+	int failed = model_open(&m, path, &o, &e);
+	if (!failed) {
+		session_expect(m.s, 1);
+		failed = session_eval(m.s, 0, ids, n, &e);
+	}
+	for (size_t i = 0; i < tokens && !failed; i++) {
+		size_t at = i ? 0 : n - 1;
+		int found = session_top(m.s, at, 1, &best, &e);
+
+		failed = found < 0 || (!found && session_greatest(m.s, at, 1, 1, &logits, &e));
+		id = found > 0 ? best.id : 0;
+		for (int k = 1; !failed && !found && k < row->vocab; k++)
+			if (logits[k] > logits[id])
+				id = k;
+		wrong += id != want[i];
+		failed = failed || session_eval(m.s, 0, &want[i], 1, &e);
+	}
+	if (failed || wrong) {
+		printf("# %s: %s: %zu of %zu greedy tokens differ %s\n", device ? device : kernel,
+		       path, wrong, tokens, e.text);
+		unit_bad++;
+	}
 	model_close(&m);
 }
 
@@ -178,6 +222,8 @@ static void cases(void)
 		    (strcmp(row.file, rows[0].file) != 0 || strcmp(row.ids, rows[0].ids) != 0)) {
 			one_case(rows, n_rows, DTYPE_F16);
 			one_case(rows, n_rows, DTYPE_F32);
+			if (rows[0].greedy[0])
+				one_greedy(&rows[0]);
 			n_rows = 0;
 			seen++;
 		}
@@ -242,6 +288,10 @@ static void each_kernel_set(void (*test)(void))
 	const struct kernels *k;
 	int runs;
 
+	if (device) {
+		test();
+		return;
+	}
 	for (size_t i = 0; (k = kernels_at(i, &runs)); i++)
 		if (runs) {
 			kernel = k->name;
@@ -326,12 +376,15 @@ int main(void)
 {
 	const char *shared = getenv("BITNET_SHARED");
 
+	device = getenv("BITNET_TEST_DEVICE");
 	RUN(golden_logits);
 	snprintf(dir, sizeof dir, "%s/vectors/logits", shared ? shared : "../shared");
 	if (access(dir, R_OK) == 0)
 		RUN(shared_logits);
 	else
 		SKIP(shared_logits, "no shared vectors");
+	if (device)
+		return unit_end();
 	RUN(chunk_and_thread_invariance);
 	RUN(held_out_loss);
 	return unit_end();

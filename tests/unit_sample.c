@@ -84,6 +84,42 @@ static void each_cut_keeps_what_it_should(void)
 	CHECK_INT(count[7] + count[3], 2000);
 }
 
+/* The k greatest, by insertion. */
+static void keep_greatest(struct sample_candidate *c, size_t k)
+{
+	size_t n = 0;
+
+	for (int32_t i = 0; i < N; i++) {
+		size_t at = n < k ? n++ : k;
+
+		for (; at && logits[i] > c[at - 1].logit; at--)
+			if (at < k)
+				c[at] = c[at - 1];
+		if (at < k)
+			c[at] = (struct sample_candidate){logits[i], i};
+	}
+}
+
+static void the_greatest_alone_give_the_same_token(void)
+{
+	struct sample_options o = {.temperature = 1.5, .top_k = 40, .top_p = 0.9, .min_p = 0.01};
+	uint8_t memory[2 * N * 8 + 128] __attribute__((aligned(64)));
+	struct arena other = {.base = memory, .size = sizeof memory};
+
+	for (int i = 0; i < N; i++)
+		logits[i] = (float)(i * 7919 % 97) / 10;
+	for (int t = 0; t < 2; t++) {
+		struct sampler a = start(o), b;
+
+		sample_init(&b, &o, N, &other);
+		for (int i = 0; i < 200; i++) {
+			keep_greatest(b.candidates, t ? 1 : 40);
+			CHECK_INT(sample_top(&b, t ? 1 : 40), sample_token(&a, logits, NULL, 0));
+		}
+		o.temperature = 0;
+	}
+}
+
 static void the_seed_decides(void)
 {
 	int same = 0;
@@ -148,6 +184,7 @@ int main(void)
 	RUN(temperature_zero_takes_the_greatest);
 	RUN(draws_follow_the_distribution);
 	RUN(each_cut_keeps_what_it_should);
+	RUN(the_greatest_alone_give_the_same_token);
 	RUN(the_seed_decides);
 	RUN(penalties_count_recent_tokens);
 	RUN(logprobs_are_sorted_and_normalized);
