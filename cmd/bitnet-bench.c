@@ -33,6 +33,7 @@ static struct {
        .run = {.prompts = {{128, 512}, 2},
                .ubatches = {{512}, 1},
                .depths = {{0}, 1},
+               .batches = {{1}, 1},
                .heads = BENCH_FULL}};
 
 static int set_from_one(void *to, const char *value, struct err *e)
@@ -43,6 +44,20 @@ static int set_from_one(void *to, const char *value, struct err *e)
 static int set_from_zero(void *to, const char *value, struct err *e)
 {
 	return bench_list_parse(to, value, 0, e);
+}
+
+static int set_device(void *to, const char *value, struct err *e)
+{
+	size_t digits = strncmp(value, "cuda:", 5) ? 0 : strspn(value + 5, "0123456789");
+
+	if (!strcmp(value, "cpu"))
+		value = NULL;
+	else if (!strcmp(value, "cuda"))
+		value = "cuda:0";
+	else if (!digits || digits > 3 || value[5 + digits])
+		return err_set(e, ERR_TROUBLE, "'%s' is none of cpu, cuda, cuda:N", value);
+	*(const char **)to = value;
+	return 0;
 }
 
 /* The next word of a list that is separated by commas; NULL behind the last. */
@@ -111,6 +126,8 @@ static const struct opt options[] = {
      .min = 0, .max = 1 << 20},
     {OPT_CALL, 'd', "depth", &o.run.depths, "LIST",
      "tokens in the cache where decoding begins (default 0)", .call = set_from_zero},
+    {OPT_CALL, 'B', "batch-size", &o.run.batches, "LIST",
+     "sequences that are decoded at once (default 1)", .call = set_from_one},
     {OPT_CALL, 'k', "kv-type", o.kv, "K[,V]", "type of the KV cache (default f16)",
      .call = plan_opt_kv_type},
     {OPT_INT, 'r', "repeat", &o.repeat, "N", "runs of each figure (default 5)", .min = 1,
@@ -118,6 +135,10 @@ static const struct opt options[] = {
     {OPT_CALL, 0, "head", &o.run.heads, "LIST",
      "decode with the output head full (the default) or screened (see bitnet-run(1)), or both",
      .call = set_head},
+    {OPT_CALL, 0, "device", &o.run.device, "WHERE",
+     "measure cpu (the default), cuda or cuda:N: a GPU, by its copy rate, int8 rate and a product "
+     "first",
+     .call = set_device},
     {OPT_STRING, 0, "kernel", &o.run.kernel, "NAME", "use this kernel set"},
     {OPT_FLAG, 0, "pin", &o.run.pin, NULL, "bind each thread to a core"},
 

@@ -4,10 +4,11 @@
 #include <string.h>
 
 #include "bench_ceiling.h"
+#include "bench_private.h"
 #include "clock.h"
 #include "head.h"
-#include "kernels.h"
 #include "session.h"
+#include "threads.h"
 
 int bench_list_parse(struct bench_list *l, const char *text, uint32_t least, struct err *e)
 {
@@ -43,25 +44,7 @@ void bench_settle(struct bench_row *r, double *v, unsigned n)
 	r->median = n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
-/* Bytes and multiply-adds of the matrices, once each: of the layers, and of the head. */
-struct load {
-	double bytes, head_bytes, products;
-	double screen_bytes;      /* of the head's int8 copy */
-	enum dtype weights, head; /* the type of most bytes; of the head */
-};
-
-struct bench {
-	const struct bench_options *o;
-	int (*row)(void *arg, const struct bench_row *r, struct err *e);
-	void *arg;
-	const struct kernels *kern;
-	const struct gguf *model;
-	struct load load;
-	double read, int8; /* ceilings of the threads at hand: bytes and multiply-adds a second */
-	double run[BENCH_REPEAT];
-};
-
-static int figure(struct bench *b, struct bench_row *r, struct err *e)
+int bench_figure(struct bench *b, struct bench_row *r, struct err *e)
 {
 	bench_settle(r, b->run, b->o->repeat);
 	return b->row(b->arg, r, e);
@@ -78,26 +61,27 @@ static int measure_ceilings(struct bench *b, uint32_t threads, struct err *e)
 		return -1;
 	for (unsigned i = 0; i < b->o->repeat; i++)
 		b->run[i] = bench_ceiling_read(c) * 1e-9;
-	failed = figure(b, &r, e);
+	failed = bench_figure(b, &r, e);
 	b->read = r.median * 1e9;
 	r.what = BENCH_INT8;
 	for (unsigned i = 0; !failed && i < b->o->repeat; i++)
 		b->run[i] = bench_ceiling_int8(c) * 1e-9;
 	bench_ceiling_close(c);
-	if (failed || figure(b, &r, e))
+	if (failed || bench_figure(b, &r, e))
 		return -1;
 	b->int8 = r.median * 1e9;
 	return 0;
 }
 
-static void add_head(struct load *l, const struct gguf_tensor *t)
+static void add_head(struct bench_load *l, const struct gguf_tensor *t)
 {
 	l->head_bytes = (double)t->bytes;
 	l->screen_bytes = (double)head_bytes(t->rows, t->cols, 1);
 	l->head = t->type;
 }
 
-static void add_matrix(struct load *l, double by_type[DTYPE_COUNT], const struct gguf_tensor *t)
+static void add_matrix(struct bench_load *l, double by_type[DTYPE_COUNT],
+                       const struct gguf_tensor *t)
 {
 	l->bytes += (double)t->bytes;
 	l->products += (double)t->rows * (double)t->cols;
@@ -112,11 +96,11 @@ static int is(const struct gguf_tensor *t, const char *name)
 }
 
 /* The embedding table is the head of a model that has no other. */
-static struct load load_of(const struct gguf *g)
+static struct bench_load load_of(const struct gguf *g)
 {
 	const struct gguf_tensor *table = NULL, *output = NULL;
 	double by_type[DTYPE_COUNT] = {0};
-	struct load l = {0};
+	struct bench_load l = {0};
 
 	for (uint64_t i = 0; i < g->n_tensors; i++) {
 		const struct gguf_tensor *t = &g->tensors[i];
@@ -175,17 +159,41 @@ static int prefill_once(struct session *s, const struct bench_row *r, double *sp
 	return 0;
 }
 
-static int decode_once(struct session *s, const struct bench_row *r, double *speed, struct err *e)
+/* The greatest logit of each row of a step. */
+static int choose(struct session *s, const struct bench_row *r, struct err *e)
 {
+	struct sample_candidate best;
 	const float *rows;
 
-	session_rewind(s, 0, r->depth);
+	for (uint32_t i = 0; i < r->ubatch; i++) {
+		int found = session_top(s, i, 1, &best, e);
+
+		if (found < 0)
+			return -1;
+		if (found)
+			continue;
+		return r->screened ? session_greatest(s, 0, r->ubatch, 1, &rows, e)
+		                   : session_logits(s, 0, r->ubatch, &rows, e);
+	}
+	return 0;
+}
+
+/* Steps of r->ubatch sequences, a token each. */
+static int decode_once(struct session *s, const struct bench_row *r, double *speed, struct err *e)
+{
+	uint32_t seq[BENCH_BATCH];
+	int32_t ids[BENCH_BATCH];
+
+	for (uint32_t i = 0; i < r->ubatch; i++) {
+		seq[i] = i;
+		ids[i] = (int32_t)(i * 31 % session_arch(s)->n_vocab);
+		session_rewind(s, i, r->depth);
+	}
 	double t = clock_now();
 	for (uint32_t i = 0; i < r->tokens; i++)
-		if (eval(s, 1, 1, e) || (r->screened ? session_greatest(s, 0, 1, 1, &rows, e)
-		                                     : session_logits(s, 0, 1, &rows, e)))
+		if (session_eval_batch(s, seq, ids, r->ubatch, e) || choose(s, r, e))
 			return -1;
-	*speed = r->tokens / (clock_now() - t);
+	*speed = (double)r->tokens * r->ubatch / (clock_now() - t);
 	return 0;
 }
 
@@ -195,13 +203,13 @@ static int measure(struct bench *b, struct session *s, struct bench_row *r,
                                struct err *e),
                    struct err *e)
 {
-	r->threads = (uint32_t)session_threads(s);
+	r->threads = b->o->device ? 0 : (uint32_t)session_threads(s);
 	r->weights = b->load.weights;
 	r->head = b->load.head;
 	for (unsigned n = 0; n < b->o->repeat; n++)
 		if (once(s, r, &b->run[n], e))
 			return -1;
-	return figure(b, r, e);
+	return bench_figure(b, r, e);
 }
 
 static int prefills(struct bench *b, struct session *s, struct err *e)
@@ -219,25 +227,40 @@ static int prefills(struct bench *b, struct session *s, struct err *e)
 	return 0;
 }
 
+static int decode_row(struct bench *b, struct session *s, struct bench_row *r, struct err *e)
+{
+	const struct bench_load *l = &b->load;
+	double shared = l->bytes + (r->screened ? l->screen_bytes : l->head_bytes);
+
+	r->bound = r->ubatch * b->read /
+	           (shared + r->ubatch * cache_bytes(s, b->o, r->depth + r->tokens / 2.0));
+	for (uint32_t i = 0; i < r->ubatch; i++) {
+		session_rewind(s, i, 0);
+		if (session_pretend(s, i, r->depth, e))
+			return -1;
+	}
+	session_expect(s, 1);
+	int failed = measure(b, s, r, decode_once, e);
+	session_expect(s, 0);
+	return failed;
+}
+
+/* Every batch at every depth with every head. */
 static int decodes(struct bench *b, struct session *s, struct err *e)
 {
-	const struct load *l = &b->load;
-	int screens = head_screens(l->head);
+	int screens = head_screens(b->load.head);
 
-	for (size_t i = 0; b->o->decode && i < b->o->depths.n; i++)
+	for (size_t i = 0; b->o->decode && i < b->o->depths.n * b->o->batches.n; i++)
 		for (int head = BENCH_FULL; head <= BENCH_SCREENED; head <<= 1) {
-			struct bench_row r = {
-			    .what = BENCH_DECODE, .tokens = b->o->decode, .ubatch = 1};
+			struct bench_row r = {.what = BENCH_DECODE,
+			                      .tokens = b->o->decode,
+			                      .ubatch = b->o->batches.v[i / b->o->depths.n],
+			                      .depth = b->o->depths.v[i % b->o->depths.n],
+			                      .screened = head == BENCH_SCREENED};
 
-			if (!(b->o->heads & head) || (head == BENCH_SCREENED && !screens))
+			if (!(b->o->heads & head) || (r.screened && !screens))
 				continue;
-			r.depth = b->o->depths.v[i];
-			r.screened = head == BENCH_SCREENED;
-			r.bound =
-			    b->read / (l->bytes + (r.screened ? l->screen_bytes : l->head_bytes) +
-			               cache_bytes(s, b->o, r.depth + r.tokens / 2.0));
-			session_rewind(s, 0, 0);
-			if (session_pretend(s, 0, r.depth, e) || measure(b, s, &r, decode_once, e))
+			if (decode_row(b, s, &r, e))
 				return -1;
 		}
 	return 0;
@@ -252,24 +275,32 @@ static uint32_t most(const struct bench_list *l)
 	return m;
 }
 
-/* Everything with one number of threads: the ceilings first. */
+/* Everything of a device (threads 0), or with one number of threads: the ceilings first. */
 static int with_threads(struct bench *b, uint32_t threads, struct err *e)
 {
 	struct session_options so = {
 	    .kernel = b->o->kernel, .pin = b->o->pin, .plan = {.threads = (int)threads}};
 	uint32_t deep = most(&b->o->depths) + b->o->decode, prompt = most(&b->o->prompts);
+	uint32_t batch = most(&b->o->batches), ubatch = most(&b->o->ubatches);
 	struct session *s = NULL;
 
-	if (measure_ceilings(b, threads, e))
+	if (threads ? measure_ceilings(b, threads, e) : bench_device(b, e))
 		return -1;
+	if (!threads) {
+		so.device = b->o->device;
+		so.plan.device_layers = PLAN_DEVICE_ALL;
+		so.plan.threads = threads_available();
+	}
 	so.plan.ctx = (deep > prompt ? deep : prompt) + 1;
-	so.plan.ubatch = most(&b->o->ubatches);
+	so.plan.ctx = so.plan.ctx > batch ? so.plan.ctx : batch;
+	so.plan.ubatch = ubatch > batch ? ubatch : batch;
+	so.plan.sequences = so.plan.logits_rows = batch;
 	so.plan.k_type = b->o->k_type;
 	so.plan.v_type = b->o->v_type;
 	so.plan.screen = !!(b->o->heads & BENCH_SCREENED);
 	if (session_open(&s, b->model, &so, e))
 		return -1;
-	int failed = prefills(b, s, e) || decodes(b, s, e);
+	int failed = prefills(b, s, e) || decodes(b, s, e) || session_leave_device(s, e);
 	session_close(s);
 	return failed ? -1 : 0;
 }
@@ -288,7 +319,12 @@ int bench_run(const struct bench_options *o, const struct gguf *model,
 	if (o->repeat < 1 || o->repeat > BENCH_REPEAT)
 		return err_set(e, ERR_TROUBLE, "%u runs, expected 1 to %d", o->repeat,
 		               BENCH_REPEAT);
+	if (most(&o->batches) > BENCH_BATCH)
+		return err_set(e, ERR_TROUBLE, "%u sequences at once, expected at most %d",
+		               most(&o->batches), BENCH_BATCH);
 	b.load = load_of(model);
+	if (o->device)
+		return with_threads(&b, 0, e);
 	for (size_t i = 0; i < o->threads.n; i++)
 		if (with_threads(&b, o->threads.v[i], e))
 			return -1;

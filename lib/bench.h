@@ -30,22 +30,26 @@ struct bench_options {
 	struct bench_list prompts;  /* tokens of prefills */
 	struct bench_list ubatches; /* tokens computed at once in a prefill */
 	struct bench_list depths;   /* tokens in the cache where decoding begins */
-	uint32_t decode;            /* tokens of one decoding; 0: none */
-	int heads;                  /* of enum bench_head, both: decode either way */
+	struct bench_list
+	    batches;        /* sequences that are decoded at once, each BENCH_BATCH at most */
+	uint32_t decode;    /* tokens of one decoding; 0: none */
+	int heads;          /* of enum bench_head, both: decode either way */
+	const char *device; /* "cuda:0": measured in place of the threads; or NULL */
 	enum dtype k_type, v_type;
 	unsigned repeat; /* runs of each figure, of which the median counts */
 	int pin;         /* threads to cores */
 };
 
 #define BENCH_REPEAT 101 /* runs at most */
+#define BENCH_BATCH  256
 
-enum bench_what { BENCH_READ, BENCH_INT8, BENCH_PREFILL, BENCH_DECODE };
+enum bench_what { BENCH_READ, BENCH_COPY, BENCH_INT8, BENCH_GEMV, BENCH_PREFILL, BENCH_DECODE };
 
 struct bench_row {
 	enum bench_what what;
-	uint32_t threads;
-	uint32_t tokens, ubatch, depth;
-	enum dtype weights, head; /* NONE: those of a ceiling */
+	uint32_t threads;               /* 0: a device */
+	uint32_t tokens, ubatch, depth; /* ubatch: at once, of one sequence or of as many */
+	enum dtype weights, head;       /* NONE: those of a ceiling */
 	int screened;
 	double median, low, high; /* GB/s, G multiply-adds/s or tokens/s */
 	double bound;             /* what the ceiling would allow, same unit; 0: not known */
@@ -54,7 +58,7 @@ struct bench_row {
 /* Median and spread of n runs, which are sorted. */
 void bench_settle(struct bench_row *r, double *v, unsigned n);
 
-/* "read", "int8", "prefill", "decode"; their units. */
+/* "read", "copy", "int8", "gemv", "prefill", "decode"; their units. */
 const char *bench_what_name(enum bench_what w);
 const char *bench_unit(enum bench_what w);
 

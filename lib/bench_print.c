@@ -8,7 +8,9 @@ static const struct {
 	const char *name, *unit;
 } facts[] = {
     [BENCH_READ] = {"read", "GB/s"},
+    [BENCH_COPY] = {"copy", "GB/s"},
     [BENCH_INT8] = {"int8", "G multiply-adds/s"},
+    [BENCH_GEMV] = {"gemv", "GB/s"},
     [BENCH_PREFILL] = {"prefill", "tokens/s"},
     [BENCH_DECODE] = {"decode", "tokens/s"},
 };
@@ -48,11 +50,12 @@ static json_t *json_of(const struct bench_row *r)
 	              (int)r->ubatch, "depth", (int)r->depth, "median", r->median, "low", r->low,
 	              "high", r->high, "unit", facts[r->what].unit);
 
-	if (!o || !r->weights)
+	if (!o)
 		return o;
-	if (json_object_set_new(o, "weights", json_string(dtype_get(r->weights)->name)) ||
-	    json_object_set_new(o, "head", json_string(dtype_get(r->head)->name)) ||
-	    json_object_set_new(o, "screened", json_boolean(r->screened)) ||
+	if ((r->weights &&
+	     (json_object_set_new(o, "weights", json_string(dtype_get(r->weights)->name)) ||
+	      json_object_set_new(o, "head", json_string(dtype_get(r->head)->name)) ||
+	      json_object_set_new(o, "screened", json_boolean(r->screened)))) ||
 	    (r->bound > 0 && json_object_set_new(o, "share", json_real(r->median / r->bound)))) {
 		json_decref(o);
 		return NULL;

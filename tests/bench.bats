@@ -145,3 +145,25 @@ refuses() {
 	[ "$status" -eq 2 ]
 	[[ $stderr == "bitnet-bench: $tmp/none.gguf: "* ]]
 }
+
+@test "several sequences are decoded at once" {
+	bitnet-bench "${quick[@]}" -B 1,3 --json >"$tmp/out"
+	[ "$(jq -s 'map(select(.what == "decode") | .at_once) | join(" ")' -r "$tmp/out")" = "1 3" ]
+	refuses '*9999 sequences at once, expected at most 256' bitnet-bench "${quick[@]}" -B 9999
+}
+
+@test "a device is measured by its copy and int8 rates first, then by shares of them" {
+	[ -e "$BUILD/tests/cuda/libcuda.so.1" ] || skip "the stand-in for a driver is not built here"
+	[[ $BUILD != */san-* ]] || skip "the emulation's fibers are foreign to sanitizers"
+	export LD_LIBRARY_PATH=$BUILD/tests/cuda LEAKS_CUDA_MEMORY=64
+	run --separate-stderr bitnet-bench --device cuda -m tests/data/golden/b158-flt-i2s.gguf -p 8 -n 2 -B 1,2 -r 1 --json
+	[[ $stderr != *"no code for CUDA"* ]] || skip "built without nvcc"
+	[ "$status" -eq 0 ]
+	[ "$(jq -s 'map(.what) | join(" ")' -r <<<"$output")" = "copy int8 gemv prefill decode decode" ]
+	[ "$(jq -s 'map(select(has("share")) | .what) | join(" ")' -r <<<"$output")" = "gemv prefill decode decode" ]
+}
+
+@test "a device that is not there is refused" {
+	refuses "*cuda:999: *" bitnet-bench --device cuda:999 "${quick[@]}"
+	refuses "*'gpu' is none of cpu, cuda, cuda:N" bitnet-bench --device gpu "${quick[@]}"
+}
