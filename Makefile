@@ -195,12 +195,15 @@ $(BUILD)/tests/cuda/libcuda.so.1: $(STANDIN) tests/cuda/emulate.c kernels/cuda/c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -D_GNU_SOURCE -Ilib -Ikernels -Itests/cuda $(WARN) -ffp-contract=off -O2 -g -fPIC \
 		-shared -Wl,-soname,$(@F) -o $@ $(filter %.c,$^) -x c kernels/cuda/image.cu -lm
+$(BUILD)/tests/cuda/libcublas.so.13: tests/cuda/cublas.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(WARN) -O2 -g -fPIC -shared -Wl,-soname,$(@F) -o $@ $<
 
 check-leaks: all leaks
 	@$(MAKE) -s SANITIZE=leak leaks
 	@scripts/leak-catalogue -b $(BUILD)
 
-tests: $(UNITS) $(FUZZ) leaks $(BUILD)/tests/cuda/libcuda.so.1
+tests: $(UNITS) $(FUZZ) leaks $(patsubst %,$(BUILD)/tests/cuda/%,libcuda.so.1 libcublas.so.13)
 
 fuzz: $(FUZZ)
 

@@ -171,6 +171,8 @@ static void set_buffers(struct gpu *g)
 	b->screen_bound = carve(g, z->screen_bound);
 	b->screen_low = carve(g, z->screen_low);
 	b->screen_limit = carve(g, z->screen_limit);
+	b->wide = carve(g, z->wide);
+	b->work = carve(g, z->work);
 }
 
 static void *next(uint8_t **p, uint64_t bytes)
@@ -259,6 +261,8 @@ static int start(struct gpu *g, struct plan *taken, struct err *e)
 	g->logits = g->region[PLAN_LOGITS].base;
 	if (g->head)
 		set_screen(g);
+	if (g->b.work && cuda_blas_open(&g->blas, g->stream, g->b.work, g->sizes.work, e))
+		return -1;
 	return clear(g, e) || gpu_load(g, e) ? -1 : 0;
 }
 
@@ -492,6 +496,7 @@ static void drop_parts(struct gpu *g, struct err *first)
 		err_set(first, enter.status, "%s", enter.text);
 	if (g->stream)
 		CUDA_CALL(LATE, StreamSynchronize, g->stream);
+	cuda_blas_close(g->blas, LATE);
 	for (size_t i = 0; i < GPU_GRAPHS; i++)
 		drop_graph(&g->graph[i], LATE);
 	for (int i = 0; i < 2; i++)

@@ -120,6 +120,34 @@ static int packed_product(struct gpu *g, struct input *in, const struct output *
 	return gpu_launch(g, k, &p, e);
 }
 
+#define BLAS_TOKENS 32 /* from here on a library pays, as on the host */
+
+/* Rows are widened to floats, as many as there is room for, then multiplied by the library. */
+static int blas_product(struct gpu *g, const struct cuda_dense *d, struct err *e)
+{
+	uint32_t panel = (uint32_t)(g->sizes.wide / ((size_t)d->k * sizeof(float)));
+
+	for (uint32_t r = 0; r < d->rows; r += panel) {
+		struct cuda_widen w = {
+		    .w = d->w + r * d->row_bytes,
+		    .type = d->type,
+		    .row_bytes = d->row_bytes,
+		    .rows = d->rows - r < panel ? d->rows - r : panel,
+		    .k = d->k,
+		    .scale = d->scale,
+		    .y = at(g->b.wide),
+		    .y_stride = d->k,
+		};
+
+		if (gpu_launch(g, CUDA_WIDEN, &w, e) ||
+		    cuda_blas_mul(g->blas, d->n, w.rows, d->k, (uintptr_t)d->x, d->x_stride,
+		                  g->b.wide, d->then == CUDA_SUM, (uintptr_t)(d->y + r),
+		                  d->y_stride, e))
+			return -1;
+	}
+	return 0;
+}
+
 static int dense_product(struct gpu *g, struct input *in, const struct output *o,
                          enum cuda_then then, size_t y_stride, struct err *e)
 {
@@ -140,6 +168,9 @@ static int dense_product(struct gpu *g, struct input *in, const struct output *o
 
 	if (in->norm && !in->normalised && norm(g, in, 0, 1, e))
 		return -1;
+	int layer = o->m != &g->output;
+	if (g->blas && layer && in->n >= BLAS_TOKENS && in->k * sizeof(float) <= g->sizes.wide)
+		return blas_product(g, &d, e);
 	return gpu_launch(g, cuda_dense_kernel(in->n), &d, e);
 }
 
@@ -383,8 +414,7 @@ int gpu_head(struct gpu *g, size_t first, size_t n, size_t want, struct err *e)
 	                   .floats_stride = g->sizes.x_stride};
 	const struct output o = {&g->output, g->logits};
 
-	if (g->screen && want && n <= SCREEN_INPUTS &&
-	    (want == 1 || want <= g->output.rows / 64)) {
+	if (g->screen && want && n <= SCREEN_INPUTS && (want == 1 || want <= g->output.rows / 64)) {
 		if (norm(g, &in, 0, 1, e) || screened(g, n, want, e))
 			return -1;
 	} else if (multiply(g, &in, &o, 1, CUDA_STORE, g->output.rows, e)) {

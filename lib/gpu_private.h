@@ -2,6 +2,7 @@
 #ifndef GPU_PRIVATE_H
 #define GPU_PRIVATE_H
 
+#include "cuda_blas.h"
 #include "cuda_driver.h"
 #include "device.h"
 #include "gpu.h"
@@ -29,7 +30,7 @@ struct gpu_buffers {
 	cuda_address ids, pos, slot, x, h, qkv, gate, up, cosine, sine, freq, divisor;
 	cuda_address q8, q8_scale, q8_sum, partial, ticket, hidden;
 	cuda_address best, best_ticket, id, value;
-	cuda_address screen_x, screen_bound, screen_low, screen_limit;
+	cuda_address screen_x, screen_bound, screen_low, screen_limit, wide, work;
 };
 
 struct gpu_staging {
@@ -54,7 +55,8 @@ struct gpu {
 	struct device *device, *pinned;
 	void *module, *stream, *event[2];
 	void *function[CUDA_KERNELS];
-	int early; /* kernels may start before those in front of them end */
+	struct cuda_blas *blas; /* NULL: not installed, or no float layers */
+	int early;              /* kernels may start before those in front of them end */
 
 	struct gpu_parts parts;
 	uint32_t first; /* layer of the device */

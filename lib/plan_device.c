@@ -159,6 +159,25 @@ static uint64_t partial_bytes(const struct arch *a, const struct plan_options *o
 	return cuda_attend_partial(&at) * sizeof(float);
 }
 
+/* Bytes of the largest float matrix of a layer when it is widened; 0: none. */
+static uint64_t widest_float(const struct arch *a, const struct weights *w,
+                             const struct plan_options *o)
+{
+	uint64_t most = 0;
+
+	for (uint32_t i = plan_device_first(a, o); i < a->n_layer; i++) {
+		const struct weights_layer *l = &w->layer[i];
+		const struct weight *all[] = {&l->q,    &l->k,  &l->v,   &l->o,
+		                              &l->gate, &l->up, &l->down};
+
+		for (size_t m = 0; m < sizeof all / sizeof *all; m++)
+			if (!cuda_packs(all[m]->t->type))
+				most =
+				    max2(most, all[m]->t->rows * all[m]->t->cols * sizeof(float));
+	}
+	return most;
+}
+
 /* Gate and up in one launch need no place for up. */
 static int needs_up(const struct arch *a, const struct weights *w, const struct plan_options *o)
 {
@@ -217,6 +236,9 @@ void plan_device_buffers(struct plan_device_buffers *b, struct plan_device_stagi
 	b->q8_sum = plan_device_round(n * sizeof(int32_t));
 	b->partial = plan_device_round(partial_bytes(a, o));
 	b->ticket = plan_device_round((uint64_t)batch(o) * a->n_head_kv * sizeof(uint32_t));
+	uint64_t wide = widest_float(a, w, o);
+	b->wide = plan_device_round(wide < PLAN_DEVICE_WIDE ? wide : PLAN_DEVICE_WIDE);
+	b->work = wide ? PLAN_DEVICE_WORK : 0;
 	s->ids = s->pos = s->slot = b->ids;
 	if (plan_device_head(a, o)) {
 		b->freq = plan_device_round(half * sizeof(double));
@@ -233,7 +255,7 @@ static uint64_t buffer_bytes(const struct plan_device_buffers *b)
 	return b->ids + b->pos + b->slot + b->x + b->h + b->qkv + b->gate + b->up + b->cosine +
 	       b->sine + b->freq + b->divisor + b->q8 + b->q8_scale + b->q8_sum + b->partial +
 	       b->ticket + b->hidden + b->best + b->best_ticket + b->id + b->value + b->screen_x +
-	       b->screen_bound + b->screen_low + b->screen_limit;
+	       b->screen_bound + b->screen_low + b->screen_limit + b->wide + b->work;
 }
 
 static uint64_t staging_bytes(const struct plan_device_staging *s)

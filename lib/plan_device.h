@@ -22,6 +22,11 @@ static inline uint64_t plan_device_round(uint64_t n)
 /* Bytes of page-locked memory through which weights go to the device, in two halves. */
 #define PLAN_DEVICE_LOAD (UINT64_C(8) << 20)
 
+/* Bytes to which rows of float matrices are widened at once for products by a library, at most, and
+ * work space of the library: for models with float layers. */
+#define PLAN_DEVICE_WIDE (UINT64_C(64) << 20)
+#define PLAN_DEVICE_WORK (UINT64_C(32) << 20)
+
 /* Blocks that share the positions of one sequence: as many as the kernel may have. */
 #define PLAN_DEVICE_SPLITS 64
 
@@ -50,6 +55,7 @@ struct plan_device_buffers {
 	uint64_t hidden;                       /* (head_rows, x_stride) */
 	uint64_t best, best_ticket, id, value; /* the greatest logits */
 	uint64_t screen_x, screen_bound, screen_low, screen_limit;
+	uint64_t wide, work;                                          /* of products by a library */
 	uint64_t x_stride, h_stride, qkv_stride, ff_stride, q8_bytes; /* of a row */
 	uint32_t rows, head_rows;
 };

@@ -334,11 +334,19 @@ static int find(void *lib, const char *name, void *to)
 	return !p;
 }
 
-/* Why there is nothing to test on; NULL: there is. */
-static const char *prepare(void)
+/* A library of tests/cuda in place of the system's; NULL: it is not built. */
+static void *stand_in(const char *name)
 {
 	const char *build = getenv("BUILD");
 	char path[512];
+
+	snprintf(path, sizeof path, "%s/tests/cuda/%s", build ? build : "build", name);
+	return dlopen(path, RTLD_NOW | RTLD_GLOBAL);
+}
+
+/* Why there is nothing to test on; NULL: there is. */
+static const char *prepare(void)
+{
 	size_t bytes;
 	struct err e = {0};
 	static char why[ERR_TEXT];
@@ -348,9 +356,9 @@ static const char *prepare(void)
 	device = getenv("BITNET_TEST_DEVICE");
 	if (!device) {
 		device = "cuda:0";
-		snprintf(path, sizeof path, "%s/tests/cuda/libcuda.so.1", build ? build : "build");
-		void *lib = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
-		if (!lib || find(lib, "standin_fail_at", &standin.fail_at) ||
+		void *lib = stand_in("libcuda.so.1");
+		if (!lib || !stand_in("libcublas.so.13") ||
+		    find(lib, "standin_fail_at", &standin.fail_at) ||
 		    find(lib, "standin_calls", &standin.calls) ||
 		    find(lib, "standin_failed", &standin.failed) ||
 		    find(lib, "standin_live", &standin.live))
