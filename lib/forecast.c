@@ -176,6 +176,7 @@ static void add_process(struct forecast *f, const struct gguf *g)
 	uint64_t tables = g->n_tensors * (sizeof(struct gguf_tensor) + 8) +
 	                  (g->n_kv + 1) * sizeof(struct gguf_kv) + 8 * g->n_kv +
 	                  layers * sizeof(struct weights_layer);
+	size_t image; /* the kernels for GPUs: a part of the program that a host never reads */
 
 	set(f, FORECAST_HEADER, "header", MEM_IO, PLAN_MAPPED, f->tally.header_bytes,
 	    "metadata and tensor list, where the file is mapped");
@@ -198,7 +199,8 @@ static void add_process(struct forecast *f, const struct gguf *g)
 	r[FORECAST_POOL].start = r[FORECAST_POOL].full = 0;
 	forecast_formula(&r[FORECAST_POOL], "one chunk of %zu bytes and %zu of marks",
 	                 (size_t)CHUNK_BYTES, (size_t)(CHUNK_SPACE / 8));
-	set(f, FORECAST_CODE, "code", MEM_OTHER, PLAN_MAPPED, CODE_RESERVED,
+	cuda_image(&image);
+	set(f, FORECAST_CODE, "code", MEM_OTHER, PLAN_MAPPED, CODE_RESERVED + image,
 	    "program and libraries");
 	r[FORECAST_CODE].start = CODE_START;
 	r[FORECAST_CODE].full = CODE_RESIDENT;
