@@ -771,7 +771,7 @@ peak_within() { # PERCENT FILE PROMPT TOKENS OPTIONS...
 	refuses 2 "*'zz' is not one of name*" bitnet-memplan -o name,zz "$model"
 	refuses 2 "*'int3' is not a tensor type" bitnet-memplan --as-type=i2_s,int3 "$model"
 	refuses 2 '*a FILE is needed*' bitnet-memplan
-	refuses 2 "*--gpu-layers: '-1' is neither a count nor all" bitnet-memplan -g -1 "$model"
+	refuses 2 "*--gpu-layers: '-1' is neither a count of layers nor all" bitnet-memplan -g -1 "$model"
 	refuses 2 "*--gpu-layers: '99999999999' is neither*" bitnet-memplan -g 99999999999 "$model"
 	refuses 2 "*--fill: '99999999999999999999' is neither*" bitnet-memplan -f 99999999999999999999 "$model"
 	refuses 2 "*--kv-type: 'i2_s' is not a cache type*" bitnet-memplan -k i2_s "$model"
