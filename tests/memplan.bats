@@ -335,11 +335,13 @@ of_type() { # ID BYTES: what two tensors of 64 x 256 that lie so far apart are t
 	run bitnet-memplan -M auto "$model"
 	[ "$status" -eq 0 ]
 	[[ ${lines[-1]} == *': fits: needs '*' of '*')' ]]
+	[[ $BUILD != */san-* ]] || skip "sanitizers take more"
 	run bash -c "ulimit -v 300000; bitnet-memplan -M auto -J $model 2>/dev/null | jq -r .budget.tightest"
 	[ "$output" = RLIMIT_AS ]
 }
 
 @test "a run needs the address space and the data that are planned, and no more" {
+	[[ $BUILD != */san-* ]] || skip "sanitizers take more"
 	size() { bitnet-memplan -J -t 2 "$model" 2>/dev/null | jq ".totals.$1 / 1024 | floor"; }
 	runs() { (ulimit "$1" "$2" && bitnet-run -m "$model" -t 2 -p Hi -n 2 -q) >/dev/null 2>&1; }
 	for limit in '-v reserved' '-d data'; do
@@ -657,6 +659,7 @@ peak_within() { # PERCENT FILE PROMPT TOKENS OPTIONS...
 # Pages of libraries vary by 150 KiB with their addresses: much for a small model, so it has three
 # tries.
 @test "the forecast peak is what a run holds, within 2 % (5 % below 16 MB)" {
+	[[ $BUILD != */san-* ]] || skip "sanitizers take more"
 	long=$(head -c 700 tests/data/shakespeare-held-out.txt)
 	for load in mmap read; do
 		for prompt in 'Once upon a time' "$long"; do
@@ -669,6 +672,7 @@ peak_within() { # PERCENT FILE PROMPT TOKENS OPTIONS...
 }
 
 @test "--verify compares a running process, and tells when it is out of tolerance" {
+	[[ $BUILD != */san-* ]] || skip "sanitizers take more"
 	mkfifo "$tmp/in"
 	bitnet-run -m "$model" -c 256 -t 1 --jsonl <"$tmp/in" >"$tmp/out" 3>&- &
 	pid=$!
@@ -691,6 +695,7 @@ peak_within() { # PERCENT FILE PROMPT TOKENS OPTIONS...
 }
 
 @test "--verify of a model that is only loaded compares with the start" {
+	[[ $BUILD != */san-* ]] || skip "sanitizers take more"
 	sleep 30 | bitnet-run -m "$model" -t 2 --jsonl >"$tmp/out" 3>&- &
 	for _ in $(seq 100); do
 		pid=$(pgrep -n -f "bitnet-run -m $model -t 2 --jsonl") || true
