@@ -169,6 +169,8 @@ int trend_generations(const double *live, size_t n)
 	if (n < TREND_LEAST)
 		return 0;
 	size_t k = minima(live, n, trend_warm(n), GENERATIONS, e, &width);
+	if (k < 2)
+		return 0;
 	size_t h = (k - 1) / 2;
 	for (size_t i = 0; i + 1 < k; i++) {
 		if (e[i + 1] < e[i])
@@ -205,7 +207,7 @@ double trend_unit(const double *y, size_t n)
 
 int trend_ratchet(const double *live, size_t n)
 {
-	double e[TREND_POINTS];
+	double e[TREND_POINTS] = {0};
 	size_t width, rises = 0;
 
 	if (n < TREND_LEAST || trend_slows(live, n, 1))

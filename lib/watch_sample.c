@@ -180,10 +180,11 @@ static void trim(struct watch *w, struct probe *p, pid_t pid)
 
 static int is_due(uint32_t n, uint32_t first, double ratio)
 {
-	for (double at = first; at <= n; at = ceil(at * ratio))
-		if ((uint32_t)at == n)
-			return 1;
-	return 0;
+	uint32_t at = first;
+
+	while (at < n)
+		at = (uint32_t)ceil(at * ratio);
+	return at == n;
 }
 
 /* What costs more than a sample: only at some of them, and not of what is too large. */

@@ -137,7 +137,7 @@ static int bad_requests(struct failing *s, unsigned *failures, struct err *e)
 	if (session_eval(s->session, 0, &nonsense, 1, NULL) != -1)
 		return err_set(e, ERR_TROUBLE, "an id outside the vocabulary was taken");
 	*failures += 2;
-	while ((r = session_eval(s->session, 0, s->prompt.v, s->prompt.n, NULL)) == 0)
+	while (session_eval(s->session, 0, s->prompt.v, s->prompt.n, NULL) == 0)
 		;
 	if (session_length(s->session, 0) > session_ctx(s->session))
 		return err_set(e, ERR_TROUBLE, "more tokens than the context holds");

@@ -16,9 +16,9 @@
 #define COLS 200
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define POSITIONS 1000
+#define POSITIONS 1000u
 #else
-#define POSITIONS 10000
+#define POSITIONS (getenv("VALGRIND") ? 128u : 10000u)
 #endif
 
 static uint64_t seed = 88172645463325252u;

@@ -119,7 +119,7 @@ static void texts_of_all_kinds(void)
 static void texts_with_faults(void)
 {
 	static const char good[] = "{\"a\":[1,\"]\"],\"m\":{\"o\":{\"l\":[0],\"b\":{}},\"l\":["
-	                           "\"a\",[\"c\"],{\"x\":[]}]},\"z\":2}";
+				   "\"a\",[\"c\"],{\"x\":[]}]},\"z\":2}";
 	static const char put[] = "{}[],:\"\\ a1m\n";
 	char text[sizeof good];
 	int rounds = getenv("VALGRIND") ? 2000 : 200000;

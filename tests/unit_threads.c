@@ -18,7 +18,7 @@ struct job {
 	_Atomic int wrong;
 	_Atomic int claimed[100];
 	long next_turn; /* only whose turn it is touches it */
-	int met; /* changed by one thread at a time */
+	int met;        /* changed by one thread at a time */
 };
 
 static void count_calls(void *arg, int i, int count)

@@ -127,7 +127,7 @@ static void generations_forgive_no_fall(void)
 static void rare_births_count_when_none_ends(void)
 {
 	for (int i = 0; i < N; i++) {
-		born[i] = i / 9; /* not a whole number of steps of the minima */
+		born[i] = floor(i / 9.0); /* not a whole number of steps of the minima */
 		died[i] = 0;
 	}
 	CHECK_INT(trend_rare(born, died, 100), 1);

@@ -66,7 +66,7 @@ static int steps(const char *name)
 		return -1;
 	}
 	CHECK_INT(r, 0);
-	uint64_t after[3];
+	uint64_t after[3] = {0};
 	for (int i = 0; r == 0 && i < 3; i++) {
 		r = workload_step(w, &failures, &e);
 		after[i] = held();

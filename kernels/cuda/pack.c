@@ -237,14 +237,14 @@ static int pack_row(const struct cuda_packing *p, const struct codec *c, uint32_
 	uint16_t common = 0;
 	int mixed = 0;
 
-	if (c->prefix)
+	if (c->prefix && d)
 		*d = c->prefix == 4 ? half_bits_f32(load_u32(data)) : load_f16(data);
 	data += c->prefix;
 	for (uint32_t at = 0; at < p->cols; at += c->values, data += c->bytes) {
 		c->read(codes, data);
 		for (uint32_t i = 0; i < c->values && at + i < p->cols; i++)
 			put(band, row, at + i, codes[i]);
-		if (!c->has_d)
+		if (!c->has_d || !block_d)
 			continue;
 		uint16_t h = load_u16(data + c->bytes - 2);
 		block_d[at / D_COLUMNS] = h;
@@ -255,7 +255,7 @@ static int pack_row(const struct cuda_packing *p, const struct codec *c, uint32_
 			mixed |= !all_zero(codes, c->values);
 		}
 	}
-	if (c->has_d)
+	if (c->has_d && d)
 		*d = half_to_f32(common);
 	return mixed;
 }

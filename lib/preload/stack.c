@@ -237,8 +237,11 @@ static inline int same(const struct ledger_cached *c, uintptr_t frame_at)
 
 	if (frame_at + c->at[c->n - 1] * WORD >= self.hi)
 		return 0;
-	for (uint32_t i = 1; i < c->n; i++)
+	for (uint32_t i = 1; i < c->n; i++) {
+		/* The frame is one of this stack:
+		 * NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
 		differ |= word[c->at[i]] ^ c->ret[i];
+	}
 	return !differ;
 }
 
