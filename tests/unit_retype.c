@@ -209,7 +209,7 @@ static void dequantizes(void)
 
 		if (kinds[i] == TERNARY_HF_U8)
 			src.factor = 0.75f;
-		float *y = (float *)run(&src, &dst, NULL, &report, &scale, &n, &e);
+		float *y = (float *)(void *)run(&src, &dst, NULL, &report, &scale, &n, &e);
 		size_t bad = 0;
 		for (size_t j = 0; y && j < N; j++)
 			bad += !(y[j] == x[j]);
@@ -322,7 +322,7 @@ static void reorders(void)
 		src.row = retype_interleave;
 		src.row_arg = &h;
 		src.factor = kinds[k] == TERNARY_HF_U8 ? 0.75f : 1;
-		float *y = (float *)run(&src, &dst, NULL, &r, &scale, &n, &e);
+		float *y = (float *)(void *)run(&src, &dst, NULL, &r, &scale, &n, &e);
 		size_t bad = 0;
 		for (size_t j = 0; y && j < N; j++)
 			bad += !(y[j] == want[j]);
