@@ -236,14 +236,14 @@ install: all
 	install -m 755 $(PROGRAMS) "$(AT)/bin/"
 	install -d "$(AT)/lib/bitnet"
 	install -m 755 $(BUILD)/libbitnet-ledger.so "$(AT)/lib/bitnet/"
-	install -m 644 share/*.schema.json "$(AT)/share/bitnet/"
+	install -m 644 man/*.schema.json "$(AT)/share/bitnet/"
 	install -m 644 tests/data/shakespeare.gguf "$(AT)/share/bitnet/"
 	for m in $(MAN); do install -m 644 "$$m" "$(AT)/share/man/man$${m##*.}/" || exit 1; done
 
 uninstall:
 	rm -f $(patsubst $(BUILD)/%,"$(AT)/bin/%",$(PROGRAMS)) "$(AT)/share/bitnet/shakespeare.gguf"
 	for m in $(MAN); do rm -f "$(AT)/share/man/man$${m##*.}/$${m##*/}"; done
-	rm -f "$(AT)/lib/bitnet/libbitnet-ledger.so" $(patsubst share/%,"$(AT)/share/bitnet/%",$(wildcard share/*.schema.json))
+	rm -f "$(AT)/lib/bitnet/libbitnet-ledger.so" $(patsubst man/%,"$(AT)/share/bitnet/%",$(wildcard man/*.schema.json))
 	-rmdir "$(AT)/share/bitnet" "$(AT)/lib/bitnet" 2>/dev/null
 
 clean:

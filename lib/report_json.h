@@ -1,4 +1,4 @@
-/* Reports as JSON; the form is in share/bitnet-leakcheck.schema.json. */
+/* Reports as JSON; the form is in man/bitnet-leakcheck.schema.json. */
 #ifndef REPORT_JSON_H
 #define REPORT_JSON_H
 

@@ -563,11 +563,11 @@ of_type() { # ID BYTES: what two tensors of 64 x 256 that lie so far apart are t
 		bitnet-memplan -J "$model" --verify -- true || true
 	} >"$tmp/all" 2>"$tmp/err"
 	[ "$(wc -l <"$tmp/all")" = 11 ]
-	run jq -r --slurpfile schema share/bitnet-memplan.schema.json -f "$tmp/check.jq" "$tmp/all"
+	run jq -r --slurpfile schema man/bitnet-memplan.schema.json -f "$tmp/check.jq" "$tmp/all"
 	echo "$output"
 	[ "$status" -eq 0 ] && [ -z "$output" ]
 	# It does find what is wrong.
-	run jq -r --slurpfile schema share/bitnet-memplan.schema.json -f "$tmp/check.jq" \
+	run jq -r --slurpfile schema man/bitnet-memplan.schema.json -f "$tmp/check.jq" \
 		<<<'{"schema": "bitnet-memplan/1", "kv": {"bytes": 1.5, "k": 1, "v": 1, "more": 0}}'
 	[ "${#lines[@]}" -eq 3 ]
 }
