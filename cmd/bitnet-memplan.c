@@ -73,7 +73,7 @@ static const struct opt options[] = {
     {OPT_INT, 'u', "ubatch-size", &o.ubatch, "N", "prompt tokens computed at once (default 512)",
      .min = 1, .max = 65536},
     {OPT_INT, 0, "logits-rows", &o.logits_rows, "N",
-     "positions whose logits are kept at once (default 1)", .min = 1, .max = 65536},
+     "positions whose logits are kept at once (default: one per sequence)", .min = 1, .max = 65536},
     {OPT_CALL, 0, "head", &o.screen, "HOW",
      "output head: full (default) or screened, with an int8 copy", .call = plan_opt_head},
     {OPT_INT, 't', "threads", &o.threads, "N",

@@ -10,20 +10,18 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "chat.h"
 #include "clock.h"
 #include "cuda_driver.h"
 #include "device.h"
 #include "fmt.h"
-#include "generate.h"
 #include "gguf.h"
 #include "io.h"
 #include "model_path.h"
-#include "plan_opt.h"
 #include "opt.h"
+#include "plan_opt.h"
 #include "probe_nvml.h"
-#include "relief.h"
 #include "request.h"
+#include "serve.h"
 #include "session.h"
 #include "threads.h"
 #include "vocab.h"
@@ -38,7 +36,7 @@ static struct {
 	struct opt_list stop;
 	int chat, json, jsonl, tokenize, memory, list_kernels, list_devices, ignore_eos, draft;
 	int screen, pin, no_bos, no_special, quiet, verbose, no_check;
-	int64_t n, threads, seed, logprobs, i2s_group, ubatch, ctx;
+	int64_t n, threads, seed, logprobs, i2s_group, sequences, ubatch, ctx;
 	struct sample_options sample;
 	enum dtype kv[2]; /* K, V */
 	enum weights_load load;
@@ -159,6 +157,8 @@ static const struct opt options[] = {
      "tokens of context (default: the model's, at most 4096)", .call = plan_opt_ctx},
     {OPT_CALL, 'k', "kv-type", o.kv, "K[,V]",
      "type of the KV cache: f16 (default), f32, bf16, q8_0, q4_0", .call = plan_opt_kv_type},
+    {OPT_INT, 'B', "batch-size", &o.sequences, "N",
+     "with --jsonl: requests that are computed together (default 1)", .min = 1, .max = 65536},
     {OPT_INT, 'u', "ubatch-size", &o.ubatch, "N", "prompt tokens computed at once (default 512)",
      .min = 1, .max = 65536},
     {OPT_INT, 't', "threads", &o.threads, "N",
@@ -213,8 +213,7 @@ struct run {
 	struct session *session;
 	struct generate_options gen;
 	FILE *logits;
-	struct relief *relief; /* with --jsonl */
-	char *text;            /* with --json: the completion */
+	char *text; /* with --json: the completion */
 	size_t text_n, text_cap;
 	double loaded;   /* seconds */
 	char device[16]; /* "cuda:0" */
@@ -336,26 +335,14 @@ static int parse_ids(const char *s, struct ids *ids, struct err *e)
 	return 0;
 }
 
-static int encode_chat(const struct run *r, const struct chat_message *m, size_t n, struct ids *ids,
-                       struct err *e)
+static struct prompt_options prompt_options(const struct run *r)
 {
-	const struct chat_format *f = NULL;
-
-	if (o.format && !(f = chat_find(o.format)))
-		return err_set(e, ERR_TROUBLE, "--chat-format: there is no format '%s'", o.format);
-	if (!f && chat_detect(&f, &r->gguf, r->vocab, e))
-		return -1;
-	return chat_encode(f, r->vocab, m, n, ids, e);
-}
-
-static int encode_text(const struct run *r, const char *p, size_t n, struct ids *ids, struct err *e)
-{
-	struct vocab_text text = {p, n, !o.no_special};
-	return vocab_encode(r->vocab, &text, 1, !o.no_bos, ids, e);
+	return (struct prompt_options){&r->gguf, r->vocab, o.format, o.no_bos, o.no_special};
 }
 
 static int encode_prompt(const struct run *r, struct ids *ids, struct err *e)
 {
+	const struct prompt_options po = prompt_options(r);
 	struct chat_message m[2];
 	size_t n_messages = 0, n = 0;
 	const char *p = NULL;
@@ -371,9 +358,9 @@ static int encode_prompt(const struct run *r, struct ids *ids, struct err *e)
 			m[n_messages++] =
 			    (struct chat_message){"system", o.system, strlen(o.system)};
 		m[n_messages++] = (struct chat_message){"user", p, n};
-		status = encode_chat(r, m, n_messages, ids, e);
+		status = prompt_chat(&po, m, n_messages, ids, e);
 	} else {
-		status = encode_text(r, p, n, ids, e);
+		status = prompt_text(&po, p, n, ids, e);
 	}
 	free(owned);
 	return status;
@@ -504,63 +491,16 @@ static int complete(struct run *r, struct err *e)
 	return status;
 }
 
-static int answer_line(struct run *r, const char *line, size_t n, struct err *e)
-{
-	struct request q;
-	struct generate_result g = {0};
-	struct ids ids = {0};
-	struct err bad = {0};
-	json_t *answer = NULL;
-	int status = request_parse(&q, line, n, &r->gen, &bad);
-
-	q.options.text = keep_text;
-	q.options.arg = r;
-	r->text_n = 0;
-	if (status == 0 && q.n_messages)
-		status = encode_chat(r, q.message, q.n_messages, &ids, &bad);
-	else if (status == 0 && q.prompt)
-		status = encode_text(r, q.prompt, q.prompt_n, &ids, &bad);
-	if (status == 0)
-		status = generate_run(&g, r->session, r->vocab, q.tokens.n ? q.tokens.v : ids.v,
-		                      q.tokens.n ? q.tokens.n : ids.n, &q.options, &bad);
-	if (status == 0)
-		answer = request_answer(q.id, r->text, r->text_n, r->vocab, &g, &q.options);
-	else
-		answer = request_error(q.id, &bad);
-	int printed = stopped && g.finish == GENERATE_ABORTED && !g.tokens.n
-	                  ? (json_decref(answer), 0)
-	                  : print_json(answer, e);
-	generate_free(&g);
-	ids_free(&ids);
-	request_free(&q);
-	return printed ? -1 : status ? 1 : 0;
-}
-
-/* Returns 0, 1 when some line was bad, -1. */
 static int answer_lines(struct run *r, struct err *e)
 {
-	char *line = NULL;
-	size_t cap = 0;
-	ssize_t n = 0;
-	int worst = 0, status = 0;
+	const struct serve_options so = {
+	    .session = r->session,
+	    .prompt = prompt_options(r),
+	    .defaults = r->gen,
+	    .stop = &stopped,
+	};
 
-	if (relief_start(&r->relief, r->session, e))
-		return -1;
-	while (status >= 0 && !stopped && (n = getline(&line, &cap, stdin)) > 0) {
-		if (line[n - 1] == '\n')
-			n--;
-		if (n == 0)
-			continue;
-		relief_busy(r->relief);
-		status = answer_line(r, line, (size_t)n, e);
-		relief_idle(r->relief);
-		if (status)
-			worst = status;
-	}
-	if (n < 0 && ferror(stdin) && !stopped)
-		worst = err_sys(e, "standard input");
-	free(line);
-	return worst;
+	return serve(&so, STDIN_FILENO, stdout, e);
 }
 
 /* Making the copy costs about as much as reading the head 16 times. */
@@ -602,6 +542,7 @@ static int open_session(struct run *r, struct err *e)
 {
 	struct session_options so = {
 	    .plan = {.ctx = (uint32_t)(o.ctx > 0 ? o.ctx : 0),
+	             .sequences = (uint32_t)o.sequences,
 	             .ubatch = (uint32_t)o.ubatch,
 	             .logits_rows = o.logits ? LOGITS_ROWS : (uint32_t)o.draft + 1,
 	             .threads = (int)(o.threads ? o.threads : threads_available()),
@@ -748,7 +689,6 @@ static int run(struct run *r, struct err *e)
 
 static void finish(struct run *r)
 {
-	relief_stop(r->relief);
 	session_close(r->session);
 	vocab_close(r->vocab);
 	gguf_close(&r->gguf);

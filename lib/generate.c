@@ -8,9 +8,10 @@
 
 #define DRAFT_MORE 4
 
-struct run {
+struct generation {
 	struct generate_result *r;
 	struct session *s;
+	uint32_t seq;
 	const struct vocab *v;
 	const struct generate_options *o;
 	struct sampler sampler;
@@ -24,6 +25,10 @@ struct run {
 	size_t draft; /* most to propose next: twice as many when all came true, else a few more
 	                 than did */
 	struct lookup lookup;
+	double start; /* of decoding, seconds */
+	int done;     /* nothing is to be computed any more */
+	int failed;   /* why is in err */
+	struct err err;
 };
 
 const char *generate_finish_name(enum generate_finish f)
@@ -49,225 +54,338 @@ static int check_prompt(const struct session *s, size_t n, struct err *e)
 	return 0;
 }
 
-static int give_prompt_logits(struct run *r, size_t n, struct err *e)
+static int give_prompt_logits(struct generation *g, size_t n, struct err *e)
 {
-	uint32_t most = session_logits_rows(r->s);
+	uint32_t most = session_logits_rows(g->s);
 
 	for (size_t i = 0; i < n; i += most) {
 		const float *rows;
 		size_t k = n - i < most ? n - i : most;
-		if (session_logits(r->s, i, k, &rows, e) ||
-		    r->o->prompt_logits(r->o->arg, rows, k, e))
+		if (session_logits(g->s, i, k, &rows, e) ||
+		    g->o->prompt_logits(g->o->arg, rows, k, e))
 			return -1;
 	}
 	return 0;
 }
 
 /* 0, 1 when it was interrupted, -1. */
-static int prefill(struct run *r, const int32_t *ids, size_t n, struct err *e)
+static int prefill(struct generation *g, const int32_t *ids, size_t n, struct err *e)
 {
-	size_t step = session_ubatch(r->s);
+	size_t step = session_ubatch(g->s);
 
 	for (size_t i = 0; i < n; i += step) {
 		size_t k = n - i < step ? n - i : step;
-		int status = session_eval(r->s, 0, ids + i, k, e);
+		int status = session_eval(g->s, g->seq, ids + i, k, e);
 		if (status)
 			return status;
-		if (r->o->prompt_logits && give_prompt_logits(r, k, e))
+		if (g->o->prompt_logits && give_prompt_logits(g, k, e))
 			return -1;
 	}
 	return 0;
 }
 
-static int keep_logprobs(struct run *r, const float *logits, int32_t id, struct err *e)
+static int keep_logprobs(struct generation *g, const float *logits, int32_t id, struct err *e)
 {
-	size_t row = (size_t)r->o->logprobs + 1, n = r->r->tokens.n;
+	struct generate_result *r = g->r;
+	size_t row = (size_t)g->o->logprobs + 1, n = r->tokens.n;
 
-	if (!r->o->logprobs)
+	if (!g->o->logprobs)
 		return 0;
-	struct sample_logprob *p = mem_realloc(MEM_IO, r->r->logprobs, (n + 1) * row, sizeof *p, e);
+	struct sample_logprob *p = mem_realloc(MEM_IO, r->logprobs, (n + 1) * row, sizeof *p, e);
 	if (!p)
 		return -1;
-	r->r->logprobs = p;
-	p[n * row] = (struct sample_logprob){id, sample_logprob_of(&r->sampler, logits, id)};
-	sample_logprobs(&r->sampler, logits, r->o->logprobs, &p[n * row + 1]);
+	r->logprobs = p;
+	p[n * row] = (struct sample_logprob){id, sample_logprob_of(&g->sampler, logits, id)};
+	sample_logprobs(&g->sampler, logits, g->o->logprobs, &p[n * row + 1]);
 	return 0;
 }
 
 /* Writes the token's text; 1 when a stop string is complete. */
-static int give_text(struct run *r, int32_t id, struct err *e)
+static int give_text(struct generation *g, int32_t id, struct err *e)
 {
-	size_t n = vocab_decode(r->v, id, 0, r->piece, vocab_longest(r->v));
-	return textout_push(&r->out, r->piece, n, e);
+	size_t n = vocab_decode(g->v, id, 0, g->piece, vocab_longest(g->v));
+	return textout_push(&g->out, g->piece, n, e);
 }
 
 /* Gives out the token that was drawn from logits (NULL: from the greatest only): 0 go on, 1
  * finished, -1. */
-static int take(struct run *r, const float *logits, int32_t id, struct err *e)
+static int take(struct generation *g, const float *logits, int32_t id, struct err *e)
 {
-	struct generate_result *g = r->r;
+	struct generate_result *r = g->r;
 
-	if ((logits && keep_logprobs(r, logits, id, e)) || ids_push(&g->tokens, id, e) ||
-	    ids_push(&r->history, id, e))
+	if ((logits && keep_logprobs(g, logits, id, e)) || ids_push(&r->tokens, id, e) ||
+	    ids_push(&g->history, id, e))
 		return -1;
-	g->finish = GENERATE_EOS;
-	if (vocab_is_end(r->v, id) && !r->o->ignore_eos)
+	r->finish = GENERATE_EOS;
+	if (vocab_is_end(g->v, id) && !g->o->ignore_eos)
 		return 1;
-	int stopped = give_text(r, id, e);
-	g->finish = GENERATE_STOP;
+	int stopped = give_text(g, id, e);
+	r->finish = GENERATE_STOP;
 	if (stopped)
 		return stopped;
-	g->finish = GENERATE_LENGTH;
-	return (r->o->n_predict >= 0 && (int64_t)g->tokens.n >= r->o->n_predict) ||
-	       g->n_prompt + g->tokens.n > session_ctx(r->s);
+	r->finish = GENERATE_LENGTH;
+	return (g->o->n_predict >= 0 && (int64_t)r->tokens.n >= g->o->n_predict) ||
+	       r->n_prompt + r->tokens.n > session_ctx(g->s);
 }
 
-/* The next batch: the token just drawn and what may follow it. */
-static int compute(struct run *r, int32_t id, struct err *e)
+/* A pass for the token just drawn and what may follow it. */
+static int compute(struct generation *g, struct err *e)
 {
-	size_t room = session_ctx(r->s) - session_length(r->s, 0) - 1, max = r->draft;
+	size_t room = session_ctx(g->s) - session_length(g->s, g->seq) - 1, max = g->draft;
 
 	if (max > room)
 		max = room;
-	if (max >= session_ubatch(r->s))
-		max = session_ubatch(r->s) - 1;
-	r->batch[0] = id;
-	r->row = 0;
-	r->n_batch = 1;
+	if (max >= session_ubatch(g->s))
+		max = session_ubatch(g->s) - 1;
+	g->row = 0;
+	g->n_batch = 1;
 	if (max)
-		r->n_batch +=
-		    lookup_draft(&r->lookup, r->history.v, r->history.n, r->batch + 1, max);
-	r->r->drafted += r->n_batch - 1;
-	r->r->finish = GENERATE_ABORTED;
-	return session_eval(r->s, 0, r->batch, r->n_batch, e);
+		g->n_batch +=
+		    lookup_draft(&g->lookup, g->history.v, g->history.n, g->batch + 1, max);
+	g->r->drafted += g->n_batch - 1;
+	return session_eval(g->s, g->seq, g->batch, g->n_batch, e);
 }
 
-static void adapt(struct run *r, size_t came_true)
+static void adapt(struct generation *g, size_t came_true)
 {
-	size_t proposed = r->n_batch - 1;
+	size_t proposed = g->n_batch - 1;
 
-	r->r->accepted += came_true;
+	g->r->accepted += came_true;
 	if (!proposed)
 		return;
-	lookup_learn(&r->lookup, came_true);
-	size_t next = came_true == proposed ? 2 * r->draft : came_true + DRAFT_MORE;
-	r->draft = next < (size_t)r->o->draft ? next : (size_t)r->o->draft;
+	lookup_learn(&g->lookup, came_true);
+	size_t next = came_true == proposed ? 2 * g->draft : came_true + DRAFT_MORE;
+	g->draft = next < (size_t)g->o->draft ? next : (size_t)g->o->draft;
 }
 
 /* How many of the greatest logits the sampler looks at; 0: at all of them. */
-static size_t wanted(const struct generate_options *o)
+static size_t wanted(const struct generation *g)
 {
+	const struct generate_options *o = g->o;
+
 	if (o->logprobs || sample_penalties(&o->sample))
 		return 0;
 	return o->sample.temperature <= 0 ? 1 : (size_t)o->sample.top_k;
 }
 
-static int batch_logits(struct run *r, const float **logits, struct err *e)
+static int get_logits(struct session *s, size_t row, size_t n, size_t want, const float **logits,
+                      struct err *e)
 {
-	size_t want = wanted(r->o);
-
-	return want ? session_greatest(r->s, r->row, r->n_batch, want, logits, e)
-	            : session_logits(r->s, r->row, r->n_batch, logits, e);
+	return want ? session_greatest(s, row, n, want, logits, e)
+	            : session_logits(s, row, n, logits, e);
 }
 
 /* Draws from the greatest logits of a single row alone, where a device found them: 1; 0: not so. */
-static int draw_top(struct run *r, int32_t *id, struct err *e)
+static int draw_top(struct generation *g, int32_t *id, struct err *e)
 {
-	size_t want = wanted(r->o);
+	size_t want = wanted(g);
 	int n =
-	    want && r->n_batch == 1 ? session_top(r->s, r->row, want, r->sampler.candidates, e) : 0;
+	    want && g->n_batch == 1 ? session_top(g->s, g->row, want, g->sampler.candidates, e) : 0;
 
 	if (n > 0)
-		*id = sample_top(&r->sampler, (size_t)n);
+		*id = sample_top(&g->sampler, (size_t)n);
 	return n < 0 ? -1 : n > 0;
 }
 
-/* Draws from the rows of the batch as long as its draft comes true; 0 go on, 1 finished, -1. */
-static int step(struct run *r, struct err *e)
+/* Draws from the rows of logits of the batch as long as its draft comes true; 0 go on, 1 finished,
+ * -1.  The token that was drawn last is the first of the next batch. */
+static int draw(struct generation *g, const float *logits, struct err *e)
 {
-	uint32_t before = session_length(r->s, 0) - (uint32_t)r->n_batch;
-	const float *logits;
-	int32_t id = 0;
+	uint32_t before = session_length(g->s, g->seq) - (uint32_t)g->n_batch;
+	int32_t id;
 	size_t j = 0;
-	int status = draw_top(r, &id, e);
 
-	if (status > 0) {
-		status = take(r, NULL, id, e);
-		return status ? status : compute(r, id, e);
-	}
-	if (status < 0 || batch_logits(r, &logits, e))
-		return -1;
 	for (;; j++) {
-		const float *row = logits + j * session_arch(r->s)->n_vocab;
-		id = sample_token(&r->sampler, row, r->history.v, r->history.n);
-		status = take(r, row, id, e);
+		const float *row = logits + j * session_arch(g->s)->n_vocab;
+		id = sample_token(&g->sampler, row, g->history.v, g->history.n);
+		int status = take(g, row, id, e);
 		if (status)
 			return status;
-		if (j + 1 == r->n_batch || r->batch[j + 1] != id)
+		if (j + 1 == g->n_batch || g->batch[j + 1] != id)
 			break;
 	}
-	session_rewind(r->s, 0, before + (uint32_t)j + 1);
-	adapt(r, j);
-	return compute(r, id, e);
+	session_rewind(g->s, g->seq, before + (uint32_t)j + 1);
+	adapt(g, j);
+	g->batch[0] = id;
+	return 0;
 }
 
-static int run(struct run *r, const int32_t *prompt, size_t n, struct err *e)
+/* From a pass that computed this one alone. */
+static int draw_alone(struct generation *g, struct err *e)
+{
+	const float *logits;
+	int status = draw_top(g, &g->batch[0], e);
+
+	if (status > 0)
+		return take(g, NULL, g->batch[0], e);
+	if (status < 0 || get_logits(g->s, g->row, g->n_batch, wanted(g), &logits, e))
+		return -1;
+	return draw(g, logits, e);
+}
+
+/* What a step came to: 0 go on, 1 finished, -1. */
+static void settle(struct generation *g, int status)
+{
+	g->done = status != 0;
+	g->failed = status < 0;
+	if (g->done)
+		g->r->decode = clock_now() - g->start;
+}
+
+/* From a pass of n.  The rows of logits are computed together, when the first of them is needed. */
+static void draw_each(struct generation *const *g, size_t n, size_t want)
+{
+	const float *logits = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		int status = draw_top(g[i], &g[i]->batch[0], &g[i]->err);
+		if (status > 0)
+			status = take(g[i], NULL, g[i]->batch[0], &g[i]->err);
+		else if (status == 0)
+			status = !logits && get_logits(g[i]->s, 0, n, want, &logits, &g[i]->err)
+			             ? -1
+			             : draw(g[i], logits + i * session_arch(g[i]->s)->n_vocab,
+			                    &g[i]->err);
+		settle(g[i], status);
+	}
+}
+
+static void more_alone(struct generation *g)
+{
+	session_expect(g->s, wanted(g));
+	int status = compute(g, &g->err);
+	if (status > 0)
+		g->r->finish = GENERATE_ABORTED;
+	settle(g, status ? status : draw_alone(g, &g->err));
+}
+
+static void more_together(struct generation *const *g, size_t n)
+{
+	uint32_t seq[GENERATE_TOGETHER];
+	int32_t ids[GENERATE_TOGETHER];
+	size_t want = wanted(g[0]);
+	struct err e = {0};
+
+	for (size_t i = 0; i < n; i++) {
+		size_t w = wanted(g[i]);
+		want = want && w ? want > w ? want : w : 0;
+		seq[i] = g[i]->seq;
+		ids[i] = g[i]->batch[0];
+		g[i]->row = i;
+		g[i]->n_batch = 1;
+	}
+	session_expect(g[0]->s, want);
+	int status = session_eval_batch(g[0]->s, seq, ids, n, &e);
+	for (size_t i = 0; i < n && status; i++) {
+		g[i]->err = e;
+		g[i]->r->finish = GENERATE_ABORTED;
+		settle(g[i], status);
+	}
+	if (!status)
+		draw_each(g, n, want);
+}
+
+void generate_more(struct generation *const *g, size_t n)
+{
+	if (n == 1)
+		more_alone(g[0]);
+	else
+		more_together(g, n);
+}
+
+int generate_done(const struct generation *g)
+{
+	return g->done;
+}
+
+/* The prompt and its first token; 0 go on, 1 finished, -1. */
+static int begin(struct generation *g, const int32_t *prompt, size_t n, struct err *e)
 {
 	double start = clock_now();
-	size_t most = r->o->n_predict >= 0 && (uint64_t)r->o->n_predict < session_ctx(r->s)
-	                  ? (size_t)r->o->n_predict
-	                  : session_ctx(r->s);
-	int status;
+	size_t most = g->o->n_predict >= 0 && (uint64_t)g->o->n_predict < session_ctx(g->s)
+	                  ? (size_t)g->o->n_predict
+	                  : session_ctx(g->s);
 
 	/* All that the lists can hold, so that no token allocates. */
-	if (ids_reserve(&r->history, n + most + 1, e) || ids_reserve(&r->r->tokens, most + 1, e))
+	if (ids_reserve(&g->history, n + most + 1, e) || ids_reserve(&g->r->tokens, most + 1, e))
 		return -1;
 	for (size_t i = 0; i < n; i++)
-		if (ids_push(&r->history, prompt[i], e))
+		if (ids_push(&g->history, prompt[i], e))
 			return -1;
-	session_rewind(r->s, 0, 0);
-	session_expect(r->s, wanted(r->o));
-	status = prefill(r, prompt, n, e);
-	r->r->prefill = clock_now() - start;
-	if (status) {
-		r->r->finish = GENERATE_ABORTED;
-		return status < 0 ? -1 : 0;
-	}
-	r->r->finish = GENERATE_LENGTH;
-	r->row = (n - 1) % session_ubatch(r->s);
-	r->n_batch = 1;
-	r->draft = (size_t)(r->o->draft + 1) / 2;
-	start = clock_now();
-	if (r->o->n_predict != 0)
-		do
-			status = step(r, e);
-		while (status == 0);
-	r->r->decode = clock_now() - start;
-	if (status < 0)
-		return -1;
-	return textout_end(&r->out, e);
+	session_rewind(g->s, g->seq, 0);
+	session_expect(g->s, wanted(g));
+	int status = prefill(g, prompt, n, e);
+	g->start = clock_now();
+	g->r->prefill = g->start - start;
+	g->r->finish = status ? GENERATE_ABORTED : GENERATE_LENGTH;
+	g->row = (n - 1) % session_ubatch(g->s);
+	g->n_batch = 1;
+	g->draft = (size_t)(g->o->draft + 1) / 2;
+	if (status || g->o->n_predict == 0)
+		return status ? status : 1;
+	return draw_alone(g, e);
 }
 
-int generate_run(struct generate_result *result, struct session *s, const struct vocab *v,
+static void free_generation(struct generation *g)
+{
+	ids_free(&g->history);
+	textout_free(&g->out);
+	mem_free(g->piece);
+	mem_free(g);
+}
+
+int generate_begin(struct generation **out, struct generate_result *r, struct session *s,
+                   uint32_t seq, const struct vocab *v, const int32_t *prompt, size_t n_prompt,
+                   const struct generate_options *o, struct err *e)
+{
+	memset(r, 0, sizeof *r);
+	r->n_prompt = n_prompt;
+	if (check_prompt(s, n_prompt, e))
+		return -1;
+	struct generation *g = mem_calloc(MEM_IO, 1, sizeof *g, e);
+	if (!g)
+		return -1;
+	g->r = r;
+	g->s = s;
+	g->seq = seq;
+	g->v = v;
+	g->o = o;
+	sample_init(&g->sampler, &o->sample, session_arch(s)->n_vocab, session_sampler(s));
+	textout_init(&g->out, o->stop, o->n_stop, o->text ? o->text : ignore_text, o->arg);
+	g->piece = mem_alloc(MEM_IO, vocab_longest(v) + 1, e);
+	int status = g->piece ? begin(g, prompt, n_prompt, e) : -1;
+	if (status < 0) {
+		free_generation(g);
+		return -1;
+	}
+	settle(g, status);
+	*out = g;
+	return 0;
+}
+
+int generate_end(struct generation *g, struct err *e)
+{
+	int failed = g->failed;
+
+	if (failed && e)
+		*e = g->err;
+	else if (!failed)
+		failed = textout_end(&g->out, e);
+	free_generation(g);
+	return failed ? -1 : 0;
+}
+
+int generate_run(struct generate_result *r, struct session *s, const struct vocab *v,
                  const int32_t *prompt, size_t n_prompt, const struct generate_options *o,
                  struct err *e)
 {
-	struct run r = {.r = result, .s = s, .v = v, .o = o};
-	int status = -1;
+	struct generation *g;
 
-	memset(result, 0, sizeof *result);
-	result->n_prompt = n_prompt;
-	if (check_prompt(s, n_prompt, e))
+	if (generate_begin(&g, r, s, 0, v, prompt, n_prompt, o, e))
 		return -1;
-	sample_init(&r.sampler, &o->sample, session_arch(s)->n_vocab, session_sampler(s));
-	textout_init(&r.out, o->stop, o->n_stop, o->text ? o->text : ignore_text, o->arg);
-	r.piece = mem_alloc(MEM_IO, vocab_longest(v) + 1, e);
-	if (r.piece)
-		status = run(&r, prompt, n_prompt, e);
-	mem_free(r.piece);
-	ids_free(&r.history);
-	textout_free(&r.out);
-	return status;
+	while (!g->done)
+		more_alone(g);
+	return generate_end(g, e);
 }
 
 void generate_free(struct generate_result *r)

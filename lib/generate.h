@@ -51,4 +51,27 @@ int generate_run(struct generate_result *r, struct session *s, const struct voca
                  struct err *e);
 void generate_free(struct generate_result *r);
 
+/* A completion under way in one sequence of a session, for callers that compute several together:
+ * begun, moved on until it is done, ended.  What it gives is what generate_run gives. */
+struct generation; /* private */
+
+/* Computes the prompt in sequence seq, from an empty cache, and draws the first token.  r, o and
+ * prompt stay with the caller until generate_end; r is to be ended by generate_free in every case.
+ * Errors as generate_run; then there is no generation. */
+int generate_begin(struct generation **g, struct generate_result *r, struct session *s,
+                   uint32_t seq, const struct vocab *v, const int32_t *prompt, size_t n_prompt,
+                   const struct generate_options *o, struct err *e);
+
+/* One pass for n generations of one session that are not done, in n different sequences: each goes
+ * on by a token, a single one by those of its draft that come true.  n is 1 up to
+ * GENERATE_TOGETHER, the session's ubatch and its rows of logits.  What goes wrong is told by
+ * generate_end. */
+#define GENERATE_TOGETHER 256
+void generate_more(struct generation *const *g, size_t n);
+
+int generate_done(const struct generation *g);
+
+/* Gives out the text that was held back.  -1 with the error that ended it. */
+int generate_end(struct generation *g, struct err *e);
+
 #endif

@@ -102,8 +102,8 @@ void plan_settle(struct plan_options *p, const struct arch *a)
 		p->ctx = a->n_ctx < PLAN_CTX ? a->n_ctx : PLAN_CTX;
 	if (!p->sequences)
 		p->sequences = 1;
-	if (!p->logits_rows)
-		p->logits_rows = 1;
+	if (p->logits_rows < p->sequences)
+		p->logits_rows = p->sequences;
 	if (p->threads < 1)
 		p->threads = 1;
 	if (!p->ubatch)

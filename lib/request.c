@@ -234,7 +234,7 @@ json_t *request_answer(const json_t *id, const char *text, size_t n, const struc
 
 	if (id)
 		json_object_set(a, "id", (json_t *)(uintptr_t)id);
-	json_object_set_new(a, "text", json_stringn(text, n));
+	json_object_set_new(a, "text", json_stringn(n ? text : "", n));
 	json_object_set_new(a, "finish_reason", json_string(generate_finish_name(r->finish)));
 	json_object_set_new(a, "seed", json_integer((json_int_t)o->sample.seed));
 	json_object_set_new(a, "usage",

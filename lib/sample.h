@@ -40,7 +40,8 @@ struct sampler {
 	float *adjusted; /* (n_vocab) logits after penalties */
 };
 
-/* Takes its two arrays from region (see plan.h, PLAN_SAMPLER), which must be empty of others. */
+/* Takes its two arrays from region (see plan.h, PLAN_SAMPLER), which must be empty of others.
+ * Samplers of one region share them: nothing is kept there from one call to the next. */
 void sample_init(struct sampler *s, const struct sample_options *o, uint32_t n_vocab,
                  struct arena *region);
 

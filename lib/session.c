@@ -496,6 +496,11 @@ uint32_t session_ctx(const struct session *s)
 	return s->o.ctx;
 }
 
+uint32_t session_sequences(const struct session *s)
+{
+	return s->o.sequences;
+}
+
 uint32_t session_ubatch(const struct session *s)
 {
 	return s->o.ubatch;

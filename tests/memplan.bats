@@ -64,6 +64,26 @@ taken() {
 	[ $n = 240 ]
 }
 
+@test "several sequences are planned as they are taken" {
+	local n=0 file kv ctx ubatch batch options
+	for file in "$models"/{bitnet,bitnet-25,bitnet-b1.58,llama,untied}.gguf; do
+		for kv in f16 q8_0,f16; do
+			for ctx in 64 200; do
+				for ubatch in 2 33; do
+					for batch in 2 5; do
+						options="-k $kv -c $ctx -u $ubatch -B $batch"
+						# shellcheck disable=SC2086
+						[ "$(planned $options "$file")" = "$(taken "$file" $options)" ] ||
+							{ echo "$file $options"; return 1; }
+						n=$((n + 1))
+					done
+				done
+			done
+		done
+	done
+	[ $n = 80 ]
+}
+
 @test "copies of the head, and rows of logits, are planned as they are taken" {
 	local file=$models/untied.gguf
 	[ "$(planned --head=screened "$models/llama.gguf")" = "$(taken "$models/llama.gguf" --head=screened)" ]

@@ -154,6 +154,64 @@ greedy() {
 	[ "$(jq -r .text <<<"${lines[6]}")" = "$(jq -r .text <<<"${lines[0]}")" ]
 }
 
+# Requests of every kind, as a stream.
+mixed_requests() {
+	cat <<-'EOF'
+		{"id": 1, "prompt": "ROMEO:", "n": 40, "temperature": 0}
+		{"id": 2, "prompt": "JULIET:", "n": 3, "seed": 3}
+		this is not JSON
+		{"id": 3, "prompt": "KING", "n": 90, "seed": 5, "top_k": 0}
+		{"id": 4, "prompt": "The", "n": 1, "logprobs": 2}
+		{"id": 5, "prompt": "My lord", "n": 33, "repeat_penalty": 1.2, "logprobs": 2}
+		{"id": 6, "prompt": "", "n": 33}
+		{"id": 7, "prompt": "x", "n": 0}
+		{"id": 8, "prompt": "Good", "n": 60, "seed": 2, "stop": ["the"]}
+	EOF
+}
+
+@test "requests that are computed together get the answers that each gets alone, in order" {
+	local alone options
+	alone=$(mixed_requests | bitnet-run -q --jsonl --seed 1 | jq -c 'del(.timings)') || true
+	[ "$(wc -l <<<"$alone")" = 9 ]
+	[ "$(jq -s '[.[] | select(.text)] | length' <<<"$alone")" = 7 ]
+	for options in '-B 2' '-B 3 -t 1' '-B 8' '-B 8 -u 3' '-B 3 --head=screened --draft=lookup'; do
+		# shellcheck disable=SC2086
+		run --separate-stderr bitnet-run -q --jsonl --seed 1 $options < <(mixed_requests)
+		[ "$status" -eq 1 ]
+		[ "$(jq -c 'del(.timings, .draft)' <<<"$output")" = "$alone" ] || { echo "$options"; return 1; }
+	done
+}
+
+@test "a request is answered before the next one has come, however many could be computed together" {
+	mkfifo "$tmp/ask"
+	bitnet-run -q --jsonl -B 4 <"$tmp/ask" >"$tmp/answers" 3>&- &
+	exec 5>"$tmp/ask"
+	echo '{"prompt": "ROMEO:", "n": 2}' >&5
+	soon has_lines "$tmp/answers" 1
+	printf '{"prompt": "x", "n": 1}\n{"prompt": "y", "n": 1' >&5
+	soon has_lines "$tmp/answers" 2
+	echo '}' >&5
+	soon has_lines "$tmp/answers" 3
+	exec 5>&-
+	wait $!
+}
+
+@test "a signal gives the answers of all requests that have begun, as far as they are" {
+	mkfifo "$tmp/long"
+	exec 5<>"$tmp/long"
+	bitnet-run -q --jsonl -B 3 -c 4096 --ignore-eos <"$tmp/long" >"$tmp/cut" 5>&- 3>&- &
+	printf '{"id": %s, "prompt": "ROMEO:", "n": 4000}\n' 1 2 3 4 >&5
+	sleep 0.5
+	kill -INT $!
+	status=0
+	wait $! || status=$?
+	exec 5>&-
+	[ "$status" -eq 130 ]
+	[ "$(jq -c '[.id, .finish_reason]' "$tmp/cut" | paste -sd' ')" = \
+		'[1,"aborted"] [2,"aborted"] [3,"aborted"]' ]
+	[ "$(jq -s 'all(.[]; .tokens | length > 1)' "$tmp/cut")" = true ]
+}
+
 # Waits 10 s at most for the command to succeed.
 soon() {
 	for _ in {1..200}; do
@@ -188,6 +246,11 @@ holds_less() {
 	exec 5>&- 6>&-
 	wait $!
 	[ "$(jq -s '.[0].text == .[1].text and (.[0].tokens | length) == 150' "$tmp/out")" = true ]
+}
+
+@test "--json and --jsonl give a text also where none was asked for" {
+	[ "$(bitnet-run -q --json -n 0 -p x | jq -c .text)" = '""' ]
+	[ "$(bitnet-run -q --jsonl <<<'{"prompt": "x", "n": 0}' | jq -c .text)" = '""' ]
 }
 
 @test "--jsonl without a line is an empty answer" {
