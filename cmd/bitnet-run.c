@@ -168,7 +168,7 @@ static const struct opt options[] = {
      "lookup proposes tokens that followed before and checks them together; off (the default)",
      .call = set_draft},
     {OPT_CALL, 0, "head", &o.screen, "HOW",
-     "output head: full (the default); screened keeps an int8 copy that tells which rows can win, "
+     "output head: full (the default); screened keeps a small copy that tells which rows can win, "
      "the tokens are the same; auto does so for long answers",
      .call = set_head},
     {OPT_CALL, 0, "load", &o.load, "HOW", "weights: mmap (default), mlock, read or hugetlb",

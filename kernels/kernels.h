@@ -94,6 +94,12 @@ struct kernel_attn {
 	void *scratch;             /* KERNELS_SCRATCH bytes */
 };
 
+/* What rows of the screen are multiplied with: numbers 256 high + low, zeros behind the last. */
+struct kernel_screened {
+	const int8_t *high, *low; /* (screen_padded(k)) */
+	const int32_t *excess;    /* (screen_padded(k) / 4): 32 times the sum of four numbers */
+};
+
 struct kernels {
 	const char *name; /* "scalar", "avx2", "avxvnni", "avx512", "amx", "neon" */
 
@@ -127,15 +133,15 @@ struct kernels {
 	void (*silu_mul)(float *g, const float *u, size_t n);  /* g = g / (1 + exp(-g)) * u */
 	void (*attend)(const struct kernel_attn *a);
 
-	/* The screen of the output head (lib/head.h).  k values of a row to int8: q = rne(w /
-	 * scale), -127..127, up to the next multiple of 16; *lost = |w - scale q|, *norm = |w|
-	 * (Euclid). */
-	void (*screen_row)(const float *w, size_t k, int8_t *q, float *scale, float *lost,
+	/* The screen of the output head (lib/head.h).  k values to a row of kernels/screen.h, each
+	 * rounded to the nearest even multiple of its unit, scale * m; *lost = |w - row|, *norm =
+	 * |w| (Euclid). */
+	void (*screen_row)(const float *w, size_t k, uint8_t *row, float *scale, float *lost,
 	                   float *norm);
-	/* n rows, stride bytes each (a multiple of 64, below 2^17), with two vectors x (2, stride):
-	 * out (n, 2), exact. */
-	void (*screen_dots)(const int8_t *rows, size_t stride, size_t n, const int8_t *x,
-	                    int32_t *out);
+	/* n rows of k values with x: out (n), the sums of m (code - 32) x.  Four products
+	 * after each other are added as integers, times m in float32, fused, in 16 lanes. */
+	void (*screen_dots)(const uint8_t *rows, size_t n, size_t k,
+	                    const struct kernel_screened *x, float *out);
 
 	/* What this machine gives at best, for shares of it.  Reads n bytes (a multiple of 4096)
 	 * once; the result depends on them. */

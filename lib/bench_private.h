@@ -8,7 +8,7 @@
 /* Bytes and multiply-adds of the matrices, once each: of the layers, and of the head. */
 struct bench_load {
 	double bytes, head_bytes, products;
-	double screen_bytes;      /* of the head's int8 copy */
+	double screen_bytes;      /* of the head's screen */
 	enum dtype weights, head; /* the type of most bytes; of the head */
 };
 

@@ -73,7 +73,7 @@ void forecast_explain_weights(struct forecast *f)
 	if (f->options.load == WEIGHTS_HUGETLB)
 		append(copied, ", the whole to 2 MiB");
 	if (f->options.screen)
-		append(copied, ", and an int8 copy of the head");
+		append(copied, ", and a 6-bit copy of the head");
 }
 
 static void explain_cache(struct forecast *f)

@@ -4,14 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../kernels/screen.h"
+
 int head_screens(enum dtype t)
 {
 	return t == DTYPE_F16 || t == DTYPE_BF16 || t == DTYPE_F32;
-}
-
-static size_t stride_of(size_t cols)
-{
-	return (cols + 63) / 64 * 64;
 }
 
 static size_t blocks_of(size_t rows)
@@ -21,19 +18,20 @@ static size_t blocks_of(size_t rows)
 
 uint64_t head_bytes(size_t rows, size_t cols, size_t inputs)
 {
-	return arena_round(rows * stride_of(cols)) + 3 * arena_round(rows * sizeof(float)) +
+	return arena_round(rows * screen_row_bytes(cols)) + 3 * arena_round(rows * sizeof(float)) +
 	       arena_round(inputs * sizeof(struct head_input)) +
 	       inputs * (2 * arena_round(blocks_of(rows) * sizeof(float)) +
-	                 arena_round(2 * stride_of(cols)));
+	                 3 * arena_round(screen_padded(cols)));
 }
 
 void head_take(struct head *h, const struct kernel_mat *w, size_t inputs, struct arena *a)
 {
 	memset(h, 0, sizeof *h);
 	h->w = w;
-	h->stride = stride_of(w->cols);
+	h->padded = screen_padded(w->cols);
+	h->row_bytes = screen_row_bytes(w->cols);
 	h->blocks = blocks_of(w->rows);
-	h->q = arena_take(a, w->rows * h->stride);
+	h->q = arena_take(a, w->rows * h->row_bytes);
 	h->scale = arena_take(a, w->rows * sizeof *h->scale);
 	h->lost = arena_take(a, w->rows * sizeof *h->lost);
 	h->norm = arena_take(a, w->rows * sizeof *h->norm);
@@ -43,8 +41,10 @@ void head_take(struct head *h, const struct kernel_mat *w, size_t inputs, struct
 
 		in->low = arena_take(a, h->blocks * sizeof *in->low);
 		in->high = arena_take(a, h->blocks * sizeof *in->high);
-		in->x = arena_take(a, 2 * h->stride);
-		if (!in->x)
+		in->h = arena_take(a, h->padded);
+		in->l = arena_take(a, h->padded);
+		in->excess = arena_take(a, h->padded);
+		if (!in->excess)
 			h->in = NULL;
 	}
 	if (!h->in)
@@ -59,14 +59,13 @@ void head_fill(struct head *h, const struct kernels *k, size_t row0, size_t row1
 	float factor = fabsf(h->w->scale);
 
 	for (size_t r = row0; r < row1; r++) {
-		int8_t *q = h->q + r * h->stride;
-
-		memset(q + h->w->cols / 64 * 64, 0, h->stride - h->w->cols / 64 * 64);
 		k->dequantize[h->w->type](scratch, h->w->data + r * h->w->row_bytes, h->w->cols);
-		k->screen_row(scratch, h->w->cols, q, &h->scale[r], &h->lost[r], &h->norm[r]);
+		k->screen_row(scratch, h->w->cols, h->q + r * h->row_bytes, &h->scale[r],
+		              &h->lost[r], &h->norm[r]);
 		h->scale[r] *= h->w->scale;
-		/* w - s q was rounded once per value, by at most 2^-23 of the value */
-		h->lost[r] = (h->lost[r] + h->norm[r] * 0x1p-23f) * factor * NORM_UP;
+		/* w - s q was rounded three times per value, by at most 2^-24 of the value, or to
+		 * the least number that there is */
+		h->lost[r] = (h->lost[r] + h->norm[r] * 0x1p-22f + 1e-40f) * factor * NORM_UP;
 		h->norm[r] *= factor * NORM_UP;
 	}
 }
@@ -82,14 +81,15 @@ void head_begin(struct head *h, size_t input, const float *x)
 	for (size_t i = 0; i < h->w->cols; i++)
 		max = fmax(max, fabs((double)x[i]));
 	double t = max > 0 ? X_MAX / max : 1;
-	memset(in->x, 0, 2 * h->stride);
+	memset(in->excess, 0, h->padded);
 	for (size_t i = 0; i < h->w->cols; i++) {
 		long n = lrint((double)x[i] * t);
 		long high = (n + 128) >> 8; /* leaves -128..127 */
 		double d = (double)x[i] - (double)n / t;
 
-		in->x[i] = (int8_t)high;
-		in->x[h->stride + i] = (int8_t)(n - 256 * high);
+		in->h[i] = (int8_t)high;
+		in->l[i] = (int8_t)(n - 256 * high);
+		in->excess[i / 4] += (int32_t)(32 * n);
 		all += (double)x[i] * (double)x[i];
 		lost += d * d;
 	}
@@ -99,14 +99,15 @@ void head_begin(struct head *h, size_t input, const float *x)
 	in->lost = sqrt(lost) * (1 + 1e-9);
 }
 
-/* Lower and upper bound of the logit of row r, whose dots are given. */
-static void bounds(const struct head *h, const struct head_input *in, size_t r,
-                   const int32_t dots[2], float *low, float *high)
+/* Lower and upper bound of the logit of row r, of which dot is the screen's. */
+static void bounds(const struct head *h, const struct head_input *in, size_t r, float dot,
+                   float *low, float *high)
 {
-	double rounding = ((double)h->w->cols / 16 + 16) * 0x1p-24;
-	double value = (double)h->scale[r] * in->scale * (256.0 * dots[0] + dots[1]);
+	double rounding = (5 * (double)h->padded / 64 + 32) * 0x1p-24;
+	double value = (double)h->scale[r] * in->scale * (double)dot;
 	double lost = (double)h->lost[r], norm = (double)h->norm[r];
-	double off = lost * in->norm + (norm + lost) * (in->lost + rounding * in->norm);
+	double off =
+	    lost * in->norm + (norm + lost) * (in->lost + rounding * (in->norm + in->lost));
 
 	off = off * (1 + 1e-5) + fabs(value) * 1e-6;
 	*low = (float)(value - off);
@@ -116,12 +117,12 @@ static void bounds(const struct head *h, const struct head_input *in, size_t r,
 void head_bound(struct head *h, const struct kernels *k, size_t input, size_t block, float *logits)
 {
 	struct head_input *in = &h->in[input];
+	const struct kernel_screened x = {in->h, in->l, in->excess};
 	size_t first = block * HEAD_BLOCK, n = h->w->rows - first;
-	int32_t dots[HEAD_BLOCK][2];
-	float low = -INFINITY, high = -INFINITY;
+	float dots[HEAD_BLOCK], low = -INFINITY, high = -INFINITY;
 
 	n = n < HEAD_BLOCK ? n : HEAD_BLOCK;
-	k->screen_dots(h->q + first * h->stride, h->stride, n, in->x, dots[0]);
+	k->screen_dots(h->q + first * h->row_bytes, n, h->w->cols, &x, dots);
 	for (size_t i = 0; i < n; i++) {
 		float l, u;
 
@@ -160,7 +161,7 @@ void head_settle(struct head *h, const struct kernels *k, size_t input, size_t b
 {
 	const struct head_input *in = &h->in[input];
 	size_t first = block * HEAD_BLOCK, end = first + HEAD_BLOCK;
-	struct kernel_input x = {.n = 1, .k = h->w->cols, .f = in->f, .stride = h->stride};
+	struct kernel_input x = {.n = 1, .k = h->w->cols, .f = in->f, .stride = h->padded};
 
 	end = end < h->w->rows ? end : h->w->rows;
 	for (size_t r = first; r < end; r++) {

@@ -1,18 +1,20 @@
 /*
- * A screened output head: a copy of the head in int8, read for every row, bounds all logits from
- * both sides; only rows that can still be among the wanted ones are computed exactly, by the same
- * kernel as always.  The others become -INFINITY.
+ * A screened output head: a copy of the head in 6 bits a value (kernels/screen.h), read for every
+ * row, bounds all logits from both sides; only rows that can still be among the wanted ones are
+ * computed exactly, by the same kernel as always.  The others become -INFINITY.
  *
- * The bound.  A row w is kept as w = s q + e, the input x as x = x' + d with x' = (256 h + l) / t
- *in integers.  Then
+ * The bound.  A row w is kept as w = s q + e, where q = m (code - 32) are integers, the input x as
+ * x = x' + d with x' = (256 h + l) / t, integers too.  Then
  *
  *	w x = s q x' + s q d + e x,   |s q d| <= |s q| |d|,   |e x| <= |e| |x|   (Cauchy, Schwarz)
  *
- * with Euclidean norms, and |s q| <= |w| + |e|.  The kernel adds k rounded products in 16 lanes:
- * its result is off from w x by at most (k / 16 + 16) 2^-24 |w| |x|.  So the logit that the whole
- * head would give lies within
+ * with Euclidean norms, and |s q| <= |w| + |e|.  The kernel of the head adds k rounded products in
+ * 16 lanes: its result is off from w x by at most (k / 16 + 16) 2^-24 |w| |x|.  That of the screen
+ * adds k / 64 products, rounded once, of an exact sum and m in 16 lanes: it is off from q x' t by
+ * at most (k / 64 + 16) 2^-24 |q| |x' t|, and |x'| <= |x| + |d|.  So the logit that the whole head
+ * would give lies within
  *
- *	s q x' -+ (|e| |x| + (|w| + |e|) (|d| + (k / 16 + 16) 2^-24 |x|))
+ *	s q x' -+ (|e| |x| + (|w| + |e|) (|d| + (5 k / 64 + 32) 2^-24 (|x| + |d|)))
  *
  * widened by 1e-5 of the bound and 1e-6 of the value for the roundings of this sum itself.  Let
  * limit be a number that at least `want` rows reach with their lower bounds.  A row whose upper
@@ -32,7 +34,8 @@
 /* One of the inputs that are at hand together. */
 struct head_input {
 	const float *f;           /* x as it is, (cols) */
-	int8_t *x;                /* (2, stride): h, l */
+	int8_t *h, *l;            /* (padded) */
+	int32_t *excess;          /* (padded / 4), see kernel_screened */
 	float *low, *high;        /* (blocks): greatest lower and upper bound */
 	double scale, norm, lost; /* 1 / t, |x|, |d| */
 	float limit;
@@ -40,15 +43,16 @@ struct head_input {
 
 struct head {
 	const struct kernel_mat *w; /* the head itself */
-	size_t stride;              /* bytes of a row of q, a multiple of 64 */
+	size_t padded;              /* columns with those that fill up rows of q */
+	size_t row_bytes;           /* of q */
 	size_t blocks;
-	int8_t *q;                  /* (rows, stride) */
+	uint8_t *q;                 /* (rows, row_bytes) */
 	float *scale, *lost, *norm; /* (rows): s, |e|, |w| */
 	struct head_input *in;      /* (inputs) */
 	uint64_t exact;             /* rows that were computed, of all inputs */
 };
 
-/* Whether a head of this type is worth a screen: its values are larger than int8. */
+/* Whether a head of this type is worth a screen: its values are larger than the screen's. */
 int head_screens(enum dtype t);
 
 /* Bytes that head_take takes for rows x cols and as many inputs at once. */

@@ -19,7 +19,7 @@ struct plan_options {
 	int threads;
 	enum dtype k_type, v_type; /* of the cache */
 	enum weights_load load;
-	int screen;             /* keep an int8 copy of the head (head.h), where that helps */
+	int screen;             /* keep a small copy of the head (head.h), where that helps */
 	uint32_t device_layers; /* the last so many are on a device; PLAN_DEVICE_ALL, or more than
 	                           there are: and all else that is computed */
 };

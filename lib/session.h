@@ -86,8 +86,8 @@ void session_forget(struct session *s);
 
 const struct arch *session_arch(const struct session *s);
 const char *session_kernel(const struct session *s);
-const char *session_device(const struct session *s);   /* NULL: none */
-uint32_t session_ctx(const struct session *s);         /* positions per sequence */
+const char *session_device(const struct session *s); /* NULL: none */
+uint32_t session_ctx(const struct session *s);       /* positions per sequence */
 uint32_t session_sequences(const struct session *s);
 uint32_t session_ubatch(const struct session *s);      /* tokens per session_eval */
 uint32_t session_logits_rows(const struct session *s); /* rows per session_logits */

@@ -10,6 +10,7 @@
  * scores of up to 50 lose some bits in float32, and most sets fuse products into sums.
  */
 #include "kernels.h"
+#include "screen.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -697,34 +698,55 @@ static int vectors_all(void)
 	return ok;
 }
 
-/* Rows to int8 and their products, with -128 and 127 everywhere too. */
+/* Codes and factors of all sizes, and the greatest. */
+static void screen_rows(uint8_t *rows, size_t n, size_t k)
+{
+	uint8_t code[SCREEN_GROUP];
+
+	for (size_t r = 0; r < n; r++, rows += screen_row_bytes(k)) {
+		for (size_t g = 0; g < screen_padded(k) / SCREEN_GROUP; g++) {
+			for (size_t i = 0; i < SCREEN_GROUP; i++)
+				code[i] = (uint8_t)(k % 3 ? 1 + below(63) : k % 2 ? 1 : 63);
+			screen_pack(rows + g * SCREEN_GROUP_BYTES, code);
+		}
+		for (size_t i = 0; i < screen_padded(k) / SCREEN_BLOCK; i++)
+			rows[screen_factors(k) + i] = (uint8_t)(k % 3 ? below(256) : 255);
+	}
+}
+
+/* Rows to the screen's 6 bits and their products, with -128 and 127 everywhere too. */
 static int screen_all(void)
 {
 	int ok = 1;
 
-	for (size_t k = 1; k < 700 && ok; k += 1 + k / 20) {
-		size_t stride = (k + 63) / 64 * 64, n = 1 + k % 9;
-		float *w = take(k * sizeof *w), f[6];
-		int8_t *want = take(n * stride), *x = take(2 * stride);
+	for (size_t k = 1; k < 1100 && ok; k += 1 + k / 20) {
+		size_t padded = screen_padded(k), bytes = screen_row_bytes(k), n = 1 + k % 9;
+		float *w = take(k * sizeof *w), f[6], dots[18];
+		uint8_t *rows = take(n * bytes);
+		int8_t *x = take(2 * padded);
+		int32_t *excess = take(padded);
+		struct kernel_screened in = {x, x + padded, excess};
 		struct guarded g;
-		int8_t *q = guarded_new(&g, (k + 15) / 16 * 16);
-		int32_t dots[2][18];
+		uint8_t *row = guarded_new(&g, bytes);
 
 		hard_vector(w, k, k);
-		ref->screen_row(w, k, want, f, f + 1, f + 2);
-		now->screen_row(w, k, q, f + 3, f + 4, f + 5);
-		ok = !memcmp(q, want, k) && same(f + 3, f, 3);
-		ok &= guarded_free(&g, (k + 15) / 16 * 16);
-		for (size_t i = 0; i < n * stride; i++)
-			want[i] = (int8_t)(k % 3 ? (int)below(255) - 127 : k % 2 ? -127 : 127);
-		for (size_t i = 0; i < 2 * stride; i++)
+		ref->screen_row(w, k, rows, f, f + 1, f + 2);
+		now->screen_row(w, k, row, f + 3, f + 4, f + 5);
+		ok = !memcmp(row, rows, bytes) && same(f + 3, f, 3);
+		ok &= guarded_free(&g, bytes);
+		screen_rows(rows, n, k);
+		for (size_t i = 0; i < 2 * padded; i++)
 			x[i] = (int8_t)(k % 5 ? (int)below(256) - 128 : k % 2 ? -128 : 127);
-		ref->screen_dots(want, stride, n, x, dots[0]);
-		now->screen_dots(want, stride, n, x, dots[1]);
-		ok &= !memcmp(dots[0], dots[1], 2 * n * sizeof **dots);
+		memset(excess, 0, padded);
+		for (size_t i = 0; i < padded; i++)
+			excess[i / 4] += 32 * (256 * x[i] + x[padded + i]);
+		ref->screen_dots(rows, n, k, &in, dots);
+		now->screen_dots(rows, n, k, &in, dots + 9);
+		ok &= same(dots + 9, dots, n);
 		free(w);
-		free(want);
+		free(rows);
 		free(x);
+		free(excess);
 	}
 	return ok;
 }

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "../kernels/screen.h"
 #include "half.h"
 #include "session.h"
 #include "unit.h"
@@ -163,7 +164,16 @@ static void outliers(void)
 	many(64);
 }
 
-/* What rounding to int8 loses lies along the input: the worst case of the bound. */
+/* What the screen has of a weight. */
+static float kept(size_t r, size_t c)
+{
+	const uint8_t *row = t.h.q + r * t.h.row_bytes;
+	int m = row[screen_factors(COLS) + c / SCREEN_BLOCK];
+
+	return (float)(m * (screen_code(row, c) - 32)) * t.h.scale[r];
+}
+
+/* What rounding loses lies along the input: the worst case of the bound. */
 static void losses_along_the_input(void)
 {
 	random_rows(0.3f);
@@ -172,7 +182,7 @@ static void losses_along_the_input(void)
 		for (size_t c = 0; c < COLS; c++) {
 			float w = half_to_f32(half_get(t.data + 2 * (r * COLS + c)));
 
-			t.x[c] = w - (float)t.h.q[r * t.h.stride + c] * t.h.scale[r];
+			t.x[c] = w - kept(r, c);
 		}
 		compare(1);
 	}

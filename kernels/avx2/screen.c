@@ -1,33 +1,78 @@
 /*
- * Products of the head's screen: |x| times rows with the sign of x.  Rows hold -127..127, so a pair
- * of products is at most 2 * 128 * 127, which fits 16 bits.
+ * Products of the head's screen: codes as they are, unsigned, and what their offset of 32 adds
+ * taken off lane by lane.  A pair of products is at most 2 * 63 * 128, which fits 16 bits.
  */
 #include "avx2.h"
 #include "bytes.h"
 
-static inline __m256i add_product(__m256i sum, __m256i w, __m256i x)
-{
-	__m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(w, x));
+#include "../screen.h"
+#include "lanes.h"
 
-	return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+static inline __m256i products(__m256i code, const int8_t *x)
+{
+	__m256i pairs = _mm256_maddubs_epi16(code, v32_load((const uint8_t *)x));
+
+	return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-static void screen_dots(const int8_t *rows, size_t stride, size_t n, const int8_t *x, int32_t *out)
+/* Adds the products of 32 codes and the values at i to 8 lanes, times the factor. */
+static inline __m256 add_half(__m256 sum, __m256i code, const struct kernel_screened *x, size_t i,
+                              __m256 factor)
 {
-	const uint8_t *u = (const uint8_t *)x;
+	__m256i t = _mm256_add_epi32(_mm256_slli_epi32(products(code, x->high + i), 8),
+	                             products(code, x->low + i));
 
-	for (size_t r = 0; r < n; r++, rows += stride) {
-		__m256i a = _mm256_setzero_si256(), b = a;
+	t = _mm256_sub_epi32(t, v32_load((const uint8_t *)(x->excess + i / 4)));
+	return _mm256_fmadd_ps(_mm256_cvtepi32_ps(t), factor, sum);
+}
 
-		for (size_t i = 0; i < stride; i += 32) {
-			__m256i w = v32_load((const uint8_t *)rows + i);
+/* 32 codes from 32 bytes of the planes, of which shifts bring the bits to their places. */
+static inline __m256i joined(__m256i low, __m256i high)
+{
+	return _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi8(15)),
+	                       _mm256_and_si256(high, _mm256_set1_epi8(48)));
+}
 
-			_mm_prefetch((const char *)rows + i + 2048, _MM_HINT_T0);
-			a = add_product(a, w, v32_load(u + i));
-			b = add_product(b, w, v32_load(u + stride + i));
+/* Block 0..3 of a group. */
+static inline v16 add_block(v16 sum, const uint8_t *group, int block,
+                            const struct kernel_screened *x, size_t i, uint8_t factor)
+{
+	const uint8_t *p = group + block / 2 * 64;
+	__m256 m = _mm256_set1_ps((float)factor);
+	__m256i code[2];
+
+	for (int h = 0; h < 2; h++) {
+		__m256i low = v32_load(p + 32 * h), high = v32_load(group + 128 + 32 * h);
+
+		if (block % 2)
+			low = _mm256_srli_epi16(low, 4);
+		high = block == 0   ? _mm256_slli_epi16(high, 4)
+		       : block == 1 ? _mm256_slli_epi16(high, 2)
+		       : block == 3 ? _mm256_srli_epi16(high, 2)
+		                    : high;
+		code[h] = joined(low, high);
+	}
+	sum.a = add_half(sum.a, code[0], x, i, m);
+	sum.b = add_half(sum.b, code[1], x, i + 32, m);
+	return sum;
+}
+
+static void screen_dots(const uint8_t *rows, size_t n, size_t k, const struct kernel_screened *x,
+                        float *out)
+{
+	for (size_t r = 0; r < n; r++, rows += screen_row_bytes(k)) {
+		const uint8_t *p = rows, *m = rows + screen_factors(k);
+		v16 sum = v16_zero();
+
+		for (size_t i = 0; i < screen_padded(k); i += SCREEN_GROUP) {
+			sum = add_block(sum, p, 0, x, i, m[0]);
+			sum = add_block(sum, p, 1, x, i + 64, m[1]);
+			sum = add_block(sum, p, 2, x, i + 128, m[2]);
+			sum = add_block(sum, p, 3, x, i + 192, m[3]);
+			p += SCREEN_GROUP_BYTES;
+			m += SCREEN_GROUP / SCREEN_BLOCK;
 		}
-		out[2 * r] = total(a);
-		out[2 * r + 1] = total(b);
+		out[r] = v16_sum(sum);
 	}
 }
 

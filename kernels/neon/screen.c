@@ -3,21 +3,51 @@
  */
 #include "neon.h"
 
-#include <arm_neon.h>
+#include "../screen.h"
+#include "lanes.h"
 
-static void screen_dots(const int8_t *rows, size_t stride, size_t n, const int8_t *x, int32_t *out)
+/* 16 codes less 32 of block 0..3 of a group. */
+static inline int8x16_t values(const uint8_t *group, int block, int at)
 {
-	for (size_t r = 0; r < n; r++, rows += stride) {
-		int32x4_t a = vdupq_n_s32(0), b = a;
+	uint8x16_t low = vld1q_u8(group + block / 2 * 64 + at), high = vld1q_u8(group + 128 + at);
 
-		for (size_t i = 0; i < stride; i += 16) {
-			int8x16_t w = vld1q_s8(rows + i);
+	if (block % 2)
+		low = vshrq_n_u8(low, 4);
+	high = block == 0   ? vshlq_n_u8(high, 4)
+	       : block == 1 ? vshlq_n_u8(high, 2)
+	       : block == 3 ? vshrq_n_u8(high, 2)
+	                    : high;
+	uint8x16_t code = vorrq_u8(vandq_u8(low, vdupq_n_u8(15)), vandq_u8(high, vdupq_n_u8(48)));
+	return vsubq_s8(vreinterpretq_s8_u8(code), vdupq_n_s8(32));
+}
 
-			a = vdotq_s32(a, w, vld1q_s8(x + i));
-			b = vdotq_s32(b, w, vld1q_s8(x + stride + i));
+static inline v16 add_block(v16 sum, const uint8_t *group, int block,
+                            const struct kernel_screened *x, size_t i, uint8_t factor)
+{
+	for (int n = 0; n < 4; n++) {
+		int8x16_t v = values(group, block, 16 * n);
+		int32x4_t t = vdotq_s32(vdupq_n_s32(0), v, vld1q_s8(x->high + i + 16 * (size_t)n));
+
+		t = vdotq_s32(vshlq_n_s32(t, 8), v, vld1q_s8(x->low + i + 16 * (size_t)n));
+		sum.val[n] = vfmaq_n_f32(sum.val[n], vcvtq_f32_s32(t), (float)factor);
+	}
+	return sum;
+}
+
+static void screen_dots(const uint8_t *rows, size_t n, size_t k, const struct kernel_screened *x,
+                        float *out)
+{
+	for (size_t r = 0; r < n; r++, rows += screen_row_bytes(k)) {
+		const uint8_t *p = rows, *m = rows + screen_factors(k);
+		v16 sum = v16_zero();
+
+		for (size_t i = 0; i < screen_padded(k); i += SCREEN_GROUP) {
+			for (int b = 0; b < 4; b++)
+				sum = add_block(sum, p, b, x, i + 64 * (size_t)b, m[b]);
+			p += SCREEN_GROUP_BYTES;
+			m += SCREEN_GROUP / SCREEN_BLOCK;
 		}
-		out[2 * r] = vaddvq_s32(a);
-		out[2 * r + 1] = vaddvq_s32(b);
+		out[r] = v16_sum(sum);
 	}
 }
 

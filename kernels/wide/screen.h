@@ -1,5 +1,5 @@
 /*
- * Rows of the output head to int8, with what is lost: scalar/screen.c in 16 lanes.
+ * Rows of the output head to 6 bits, with what is lost: scalar/screen.c in 16 lanes.
  * Included by a set's wide.c behind its lanes.h.
  */
 #ifndef WIDE_SCREEN_H
@@ -8,25 +8,54 @@
 #include <math.h>
 
 #include "../kernels.h"
+#include "../screen.h"
 #include "vector.h"
 
-static void screen_row(const float *w, size_t k, int8_t *q, float *scale, float *lost, float *norm)
+struct losses {
+	w16 miss, all;
+};
+
+/* At most SCREEN_BLOCK values to codes. */
+static inline void screen_block(uint8_t *code, const float *w, size_t n, float unit,
+                                struct losses *l)
 {
-	float max = largest_abs(w, k), s = max / 127.0f, inv = max > 0 ? 127.0f / max : 0;
-	v16 magic = v16_set(12582912.0f);
-	w16 miss = w16_zero(), all = w16_zero();
+	v16 inv = v16_set(unit > 0 ? 1.0f / unit : 0), magic = v16_set(12582912.0f);
+	v16 most = v16_set(SCREEN_MOST), least = v16_set(-SCREEN_MOST);
 
-	for (size_t i = 0; i < k; i += 16) {
-		v16 x = i + 16 <= k ? v16_load(w + i) : v16_load_n(w + i, k - i);
-		v16 n = v16_sub(v16_add(v16_mul(x, v16_set(inv)), magic), magic);
+	for (size_t i = 0; i < n; i += 16) {
+		v16 x = i + 16 <= n ? v16_load(w + i) : v16_load_n(w + i, n - i);
+		v16 q = v16_sub(v16_add(v16_mul(x, inv), magic), magic);
 
-		b16_store(q + i, i16_to_i8(i16_round(n)));
-		miss = w16_add_square(miss, v16_sub(x, v16_mul(n, v16_set(s))));
-		all = w16_add_square(all, x);
+		q = v16_min(v16_max(q, least), most);
+		b16_store(code + i, i16_to_i8(i16_round(v16_add(q, v16_set(32)))));
+		l->miss = w16_add_square(l->miss, v16_sub(x, v16_mul(q, v16_set(unit))));
+		l->all = w16_add_square(l->all, x);
+	}
+}
+
+static void screen_row(const float *w, size_t k, uint8_t *row, float *scale, float *lost,
+                       float *norm)
+{
+	float max = largest_abs(w, k), s = max / (255.0f * SCREEN_MOST);
+	float per_unit = max > 0 ? 255.0f / max : 0;
+	uint8_t code[SCREEN_GROUP], *factor = row + screen_factors(k);
+	struct losses l = {w16_zero(), w16_zero()};
+
+	memset(factor, 0, screen_row_bytes(k) - screen_factors(k));
+	for (size_t g = 0; g < k; g += SCREEN_GROUP, row += SCREEN_GROUP_BYTES) {
+		memset(code, 32, sizeof code);
+		for (size_t b = g; b < k && b < g + SCREEN_GROUP; b += SCREEN_BLOCK) {
+			size_t n = b + SCREEN_BLOCK < k ? SCREEN_BLOCK : k - b;
+			float m = screen_factor(largest_abs(w + b, n), per_unit);
+
+			factor[b / SCREEN_BLOCK] = (uint8_t)m;
+			screen_block(code + (b - g), w + b, n, s * m, &l);
+		}
+		screen_pack(row, code);
 	}
 	*scale = s;
-	*lost = (float)sqrt(w16_sum(miss));
-	*norm = (float)sqrt(w16_sum(all));
+	*lost = (float)sqrt(w16_sum(l.miss));
+	*norm = (float)sqrt(w16_sum(l.all));
 }
 
 #endif
