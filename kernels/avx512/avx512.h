@@ -13,6 +13,10 @@ void avx512_screen_init(struct kernels *k);
 /* Products with one token: rows are read where they lie. */
 kernel_mul avx512_mul_one;
 
+/* Products with 2 to avx512_few() tokens, for which this is faster than panels. */
+kernel_mul avx512_mul_few;
+size_t avx512_few(const struct kernel_mat *w, size_t k);
+
 /* Those of the rows that are not one run each, with all tokens. */
 kernel_mul avx512_mul_others;
 

@@ -12,7 +12,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "../ternary.h"
+#include "codes.h"
 #include "lanes.h"
 
 #define STRIP  16
@@ -81,16 +81,6 @@ static void unpack_two_bits(const struct ternary_layout *l, const __m512i in[16]
 	}
 }
 
-/* The digit that a byte begins with: 0, 1 or 2. */
-static inline __m512i first_digit(__m512i r)
-{
-	__m512i one = _mm512_set1_epi8(1);
-	__m512i v = _mm512_maskz_mov_epi8(_mm512_cmpge_epu8_mask(r, _mm512_set1_epi8(86)), one);
-
-	return _mm512_mask_add_epi8(v, _mm512_cmpge_epu8_mask(r, _mm512_set1_epi8((char)171)), v,
-	                            one);
-}
-
 static void unpack_base3(const __m512i in[16], uint8_t *panel)
 {
 	uint8_t row[STRIP][256];
@@ -111,7 +101,7 @@ static void unpack_base3(const __m512i in[16], uint8_t *panel)
 
 				memcpy(row[i] + 240 + 4 * k, &last, 4);
 			}
-			v = _mm512_add_epi8(_mm512_add_epi8(v, v), v);
+			v = times3(v);
 		}
 	}
 	for (size_t part = 0; part < 4; part++) {
@@ -128,11 +118,9 @@ void avx512_unpack(const struct kernel_mat *w, size_t k, size_t row, size_t rows
 {
 	const struct ternary_layout *l = ternary_layout(w->type);
 	const uint8_t *p = w->data + row * w->row_bytes + l->prefix + c / 256 * l->unit_bytes;
-	__mmask64 bytes = k - c >= 256 ? ~0ull : (1ull << (k - c) / 4) - 1;
+	__mmask64 bytes = bytes_of(l, k - c);
 	__m512i r[16];
 
-	if (!l->span)
-		bytes = (1ull << 52) - 1;
 	for (size_t i = 0; i < STRIP; i++)
 		r[i] = row + i < rows ? _mm512_maskz_loadu_epi8(bytes, p + i * w->row_bytes)
 		                      : _mm512_setzero_si512();
@@ -240,6 +228,10 @@ static void mul(const struct kernel_mat *w, const struct kernel_input *x, size_t
 {
 	if (x->n == 1) {
 		avx512_mul_one(w, x, row0, row1, y, y_stride, scratch);
+		return;
+	}
+	if (x->n <= avx512_few(w, x->k)) {
+		avx512_mul_few(w, x, row0, row1, y, y_stride, scratch);
 		return;
 	}
 	for (size_t t = 0; t < x->n; t += TOKENS_MAX)

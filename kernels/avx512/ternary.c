@@ -14,29 +14,11 @@
 
 #include <immintrin.h>
 
-#include "../ternary.h"
 #include "../scalar/scalar.h"
+#include "codes.h"
 
 /* Activations are dealt to parts in scratch: 256 or 320 bytes a unit. */
 #define UNITS_MAX (KERNELS_SCRATCH / 320)
-
-/* Bytes of a unit that hold codes, as a mask for loads; fewer in the last unit. */
-static __mmask64 bytes_of(const struct ternary_layout *l, size_t columns)
-{
-	if (!l->span)
-		return (1ull << 52) - 1;
-	return columns >= 256 ? ~0ull : (1ull << columns / 4) - 1;
-}
-
-static void deal(const struct ternary_layout *l, const int8_t *x, size_t k, int8_t *out)
-{
-	for (size_t c = 0; c < k; c += 256) {
-		if (l->span)
-			ternary_deal(l, x + c, k - c < 256 ? k - c : 256, out + c);
-		else
-			ternary_deal3(x + c, out + c / 256 * 320);
-	}
-}
 
 /* Four vectors by value and by name, not in an array: compilers keep these in registers. */
 struct four {
@@ -99,11 +81,6 @@ struct base3 {
 	__m512i r2,
 	    next2; /* the same of every other digit, so that sums wait less for each other */
 };
-
-static inline __m512i times3(__m512i v)
-{
-	return _mm512_add_epi8(_mm512_add_epi8(v, v), v);
-}
 
 static inline struct base3 base3_add(struct base3 s, __m512i r, struct five x)
 {
@@ -240,7 +217,7 @@ static int32_t unit_dot(const struct ternary_layout *l, const uint8_t *unit, siz
 static float row_runs(const struct ternary_layout *l, const uint8_t *row, size_t k,
                       const int8_t *dealt, const int32_t *sum256)
 {
-	size_t step = l->span ? 256 : 320;
+	size_t step = dealt_unit(l);
 	float acc = 0, run_d = 0;
 	int32_t run = 0;
 
