@@ -88,7 +88,7 @@ static int put_vocab(struct convert *c, struct err *e)
 	struct hf_vocab v = {0};
 	int r;
 
-	if (hf_vocab_open(&v, c->hf.dir, (uint32_t)c->hf.n_vocab, e))
+	if (hf_vocab_open(&v, c->hf.dir, (uint32_t)c->hf.n_vocab, c->o->threads, e))
 		return -1;
 	c->vocab = tokenizer_bytes(c->hf.dir) + v.n * (uint64_t)MEMORY_TOKEN +
 	           v.n_merges * (uint64_t)MEMORY_MERGE;

@@ -231,9 +231,10 @@ static int fill_up(struct hf_build *b, struct err *e)
 	return 0;
 }
 
-int hf_vocab_open(struct hf_vocab *v, const char *dir, uint32_t vocab_size, struct err *e)
+int hf_vocab_open(struct hf_vocab *v, const char *dir, uint32_t vocab_size, int threads,
+                  struct err *e)
 {
-	struct hf_build b = {.v = v, .dir = dir};
+	struct hf_build b = {.v = v, .dir = dir, .ahead = threads > 1};
 
 	memset(v, 0, sizeof *v);
 	if (build_init(&b, vocab_size, e) || read_tokens(&b, e) || hf_read_added(&b, e) ||

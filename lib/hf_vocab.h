@@ -28,8 +28,10 @@ struct hf_vocab {
 /* Reads the tokenizer of dir for a model with vocab_size rows of embeddings.  Errors (status 2, the
  * file named): files that are not what their names say, parts that contradict each other (an id
  * twice, a merge of tokens that do not exist, more tokens than vocab_size), kinds of tokenizers
- * that GGUF cannot hold; status 3 when there is no tokenizer file. */
-int hf_vocab_open(struct hf_vocab *v, const char *dir, uint32_t vocab_size, struct err *e);
+ * that GGUF cannot hold; status 3 when there is no tokenizer file.  threads: with more than one the
+ * JSON is parsed beside. */
+int hf_vocab_open(struct hf_vocab *v, const char *dir, uint32_t vocab_size, int threads,
+                  struct err *e);
 
 /* The same from the text of one file, "tokenizer.json" or "tokenizer.model", alone. */
 int hf_vocab_parse(struct hf_vocab *v, const char *name, const char *text, size_t n,

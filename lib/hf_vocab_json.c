@@ -438,6 +438,8 @@ int hf_read_json(struct hf_build *b, const char *text, size_t n, struct err *e)
 	json_t *root = NULL;
 	int r = json_walk_parse(list, path, LISTS, text, n, &root, e);
 
+	for (int k = 0; !r && b->ahead && k < LISTS; k++)
+		json_walk_ahead(&list[k]);
 	if (!r)
 		r = json_is_object(root)
 		        ? read_root(b, root, list, e)

@@ -7,6 +7,16 @@
 
 #include <sched.h>
 
+/* Between two looks at what another thread will change. */
+static inline void spin_pause(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
 /* 0 is unlocked. */
 static inline void spin_lock(int *lock)
 {

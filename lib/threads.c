@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "mem.h"
+#include "spin.h"
 
 /* How often a waiter looks before it sleeps: some 20 to 100 microseconds, more than two parts of
  * equal work differ, less than anybody misses. */
@@ -227,22 +228,13 @@ int threads_pin(struct threads *t, struct err *e)
 	return 0;
 }
 
-static void pause_cpu(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
-
 /* Waits until the value is no longer old. */
 static void gate_wait(struct gate *g, uint32_t old, int spins)
 {
 	for (int i = 0; i < spins; i++) {
 		if (atomic_load_explicit(&g->value, memory_order_acquire) != old)
 			return;
-		pause_cpu();
+		spin_pause();
 	}
 	atomic_fetch_add(&g->sleepers, 1);
 	while (atomic_load(&g->value) == old)

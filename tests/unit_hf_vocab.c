@@ -50,7 +50,7 @@ static int read_dir(uint32_t size)
 {
 	struct err e = {0};
 
-	CHECK_INT(hf_vocab_open(&v, dir, size, &e), 0);
+	CHECK_INT(hf_vocab_open(&v, dir, size, 2, &e), 0);
 	CHECK_STR(e.text, "");
 	return e.status;
 }
@@ -59,7 +59,7 @@ static void refuse(uint32_t size, int status, const char *text)
 {
 	struct err e = {0};
 
-	CHECK_INT(hf_vocab_open(&v, dir, size, &e), -1);
+	CHECK_INT(hf_vocab_open(&v, dir, size, 2, &e), -1);
 	CHECK_INT(e.status, status);
 	CHECK_STR(e.text, text);
 	CHECK(!v.owned && !v.merges);
@@ -367,7 +367,7 @@ static void nested_brackets_are_refused(void)
 	memset(text, '[', n);
 	clear_dir();
 	put_n("tokenizer.json", text, n);
-	CHECK_INT(hf_vocab_open(&v, dir, 9, &e), -1);
+	CHECK_INT(hf_vocab_open(&v, dir, 9, 1, &e), -1);
 	CHECK_INT(e.status, ERR_TROUBLE);
 	CHECK(strstr(e.text, "maximum parsing depth") != NULL);
 	free(text);
@@ -380,7 +380,7 @@ static void cut_files_are_refused(const char *name, const uint8_t *p, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		struct err e = {0};
 		put_n(name, p, i);
-		if (hf_vocab_open(&v, dir, 16, &e))
+		if (hf_vocab_open(&v, dir, 16, 1, &e))
 			CHECK(e.status == ERR_TROUBLE && e.text[0]);
 		else
 			hf_vocab_close(&v);
@@ -515,7 +515,7 @@ static void check_tokens(const char *name, uint32_t size)
 	size_t n;
 	uint32_t i = 0;
 
-	CHECK_INT(hf_vocab_open(&v, shared(path, sizeof path, name), size, &e), 0);
+	CHECK_INT(hf_vocab_open(&v, shared(path, sizeof path, name), size, 1, &e), 0);
 	CHECK_STR(e.text, "");
 	snprintf(file, sizeof file, "%s.tokens.tsv", name);
 	CHECK_INT(io_slurp(shared(path, sizeof path, file), 1 << 20, &text, &n, &e), 0);
@@ -606,7 +606,7 @@ static void there_and_back(const struct gguf *g, uint32_t size, struct bytes *b,
 	clear_dir();
 	CHECK_INT(hf_vocab_export(g, dir, &e), 0);
 	CHECK_STR(e.text, "");
-	CHECK_INT(hf_vocab_open(&v, dir, size, &e), 0);
+	CHECK_INT(hf_vocab_open(&v, dir, size, 1, &e), 0);
 	CHECK_STR(e.text, "");
 	to_gguf(b, back);
 	hf_vocab_close(&v);
@@ -716,7 +716,12 @@ static void exports_what_it_can(void)
 
 static int try_read(void *arg, struct err *e)
 {
-	return hf_vocab_open(&v, dir, *(const uint32_t *)arg, e);
+	return hf_vocab_open(&v, dir, *(const uint32_t *)arg, 1, e);
+}
+
+static int try_read_ahead(void *arg, struct err *e)
+{
+	return hf_vocab_open(&v, dir, *(const uint32_t *)arg, 2, e);
 }
 
 static void undo_read(void *arg)
@@ -740,6 +745,7 @@ static void memory_may_end(void)
 	put_bpe("\"a b\"", BYTE_STEP, "{\"id\":5,\"content\":\"<s>\",\"special\":true}");
 	put("chat_template.jinja", "{{ x }}");
 	CHECK(fail_alloc(try_read, undo_read, &size) >= 2);
+	CHECK(fail_alloc(try_read_ahead, undo_read, &size) >= 2);
 	put("tokenizer.json", FALLBACK(REPLACE, "null"));
 	CHECK(fail_alloc(try_read, undo_read, &size) >= 1);
 	if (read_dir(10))

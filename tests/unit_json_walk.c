@@ -19,11 +19,11 @@ static int put_back(struct json_walk *w, json_t *root, const char *key, struct e
 	while ((r = json_walk_next(w, &name, &n, &one, e)) > 0) {
 		CHECK_INT(name != NULL, !array);
 		if (array)
-			json_array_append(list, one);
+			json_array_append_new(list, json_deep_copy(one));
 		else if (json_object_getn(list, name, n))
 			r = err_set(e, ERR_TROUBLE, "twice"); /* what callers must look for */
 		else
-			json_object_setn(list, name, n, one);
+			json_object_setn_new(list, name, n, json_deep_copy(one));
 		if (r < 0)
 			break;
 	}
@@ -33,8 +33,8 @@ static int put_back(struct json_walk *w, json_t *root, const char *key, struct e
 	return r;
 }
 
-/* Parses text both ways; what was walked is put back into its place. */
-static void compare(const char *text, size_t n)
+/* Parses text both ways; what was walked is put back into its place.  ahead: by threads. */
+static void compare_by(const char *text, size_t n, int ahead)
 {
 	static const char *const path[] = {"m.l", "m.o"};
 	json_t *whole = NULL, *root = NULL;
@@ -43,6 +43,8 @@ static void compare(const char *text, size_t n)
 	int bad = json_parse(text, n, &whole, &f),
 	    r = json_walk_parse(w, path, 2, text, n, &root, &e);
 
+	for (int k = 0; k < 2 && ahead && !r; k++)
+		json_walk_ahead(&w[k]);
 	if (!r)
 		r = put_back(&w[0], root, "l", &e) || put_back(&w[1], root, "o", &e) ? -1 : 0;
 	CHECK_INT(r, bad ? -1 : 0);
@@ -54,6 +56,12 @@ static void compare(const char *text, size_t n)
 	json_walk_end(&w[1]);
 	json_decref(root);
 	json_decref(whole);
+}
+
+static void compare(const char *text, size_t n)
+{
+	compare_by(text, n, 0);
+	compare_by(text, n, 1);
 }
 
 static void texts_of_all_kinds(void)
@@ -132,7 +140,7 @@ static void texts_with_faults(void)
 			state = state * 1664525 + 1013904223;
 			text[(state >> 8) % n] = put[(state >> 20) % (sizeof put - 1)];
 		}
-		compare(text, n - (round % 7 ? 0 : (state >> 9) % n));
+		compare_by(text, n - (round % 7 ? 0 : (state >> 9) % n), round % 32 == 0);
 	}
 }
 
@@ -154,7 +162,7 @@ static void deep_texts(void)
 /* More elements than are parsed at once; a fault in each place. */
 static void long_lists(void)
 {
-	enum { N = 1000 };
+	enum { N = 4000 };
 	static char text[60 * N];
 	size_t n = (size_t)sprintf(text, "{\"m\":{\"l\":[");
 
@@ -165,7 +173,7 @@ static void long_lists(void)
 		n += (size_t)sprintf(text + n, "%s\"k%d\" : %d", i ? "\t, " : "", i, i);
 	n += (size_t)sprintf(text + n, " } } }");
 	compare(text, n);
-	for (size_t i = 0; i < n && !unit_bad; i += 97) {
+	for (size_t i = 0; i < n && !unit_bad; i += 1001) {
 		char was = text[i];
 		text[i] = ',';
 		compare(text, n);
@@ -176,11 +184,45 @@ static void long_lists(void)
 	}
 }
 
+/* Walks that are left before their end, one of them never looked at. */
+static void left_early(void)
+{
+	static const char *const path[] = {"l", "m"};
+	enum { N = 9000 };
+	static char text[8 * N];
+	size_t n = (size_t)sprintf(text, "{\"m\":["), name_n;
+	struct json_walk w[2];
+	const char *name;
+	json_t *root, *one;
+	struct err e = {0};
+
+	for (int i = 0; i < N; i++)
+		n += (size_t)sprintf(text + n, "1,");
+	n += (size_t)sprintf(text + n, "2],\"l\":[");
+	for (int i = 0; i < N; i++)
+		n += (size_t)sprintf(text + n, "%d,", i % 10);
+	n += (size_t)sprintf(text + n, "3]}");
+	for (int first = 0; first < N; first = first * 3 + 1) {
+		CHECK_INT(json_walk_parse(w, path, 2, text, n, &root, &e), 0);
+		json_walk_ahead(&w[0]);
+		json_walk_ahead(&w[1]);
+		for (int i = 0; i < first; i++) {
+			CHECK_INT(json_walk_next(&w[0], &name, &name_n, &one, &e), 1);
+			CHECK_INT(json_integer_value(one), i % 10);
+		}
+		CHECK_INT(json_walk_count(&w[0]), first);
+		json_walk_end(&w[0]);
+		json_walk_end(&w[1]);
+		json_decref(root);
+	}
+}
+
 int main(void)
 {
 	RUN(texts_of_all_kinds);
 	RUN(texts_with_faults);
 	RUN(long_lists);
 	RUN(deep_texts);
+	RUN(left_early);
 	return unit_end();
 }
