@@ -108,7 +108,8 @@ static int check(const struct retype *r, struct err *e)
 static void plan_pieces(struct retype *r)
 {
 	uint64_t band = r->to_codes ? ternary_band(&r->dst.form.ternary) : 1;
-	uint64_t rows = RETYPE_PIECE / r->src.cols;
+	/* What is only looked at stays in the second-level cache until it is written. */
+	uint64_t rows = RETYPE_PIECE / (r->look ? 4u : 1u) / r->src.cols;
 
 	if (r->to_codes && r->dst.form.ternary.kind == TERNARY_HF_U8)
 		rows /= 4;
@@ -207,6 +208,17 @@ static void free_slot(struct retype_slot *s)
 	mem_free(s->band_scales);
 }
 
+/* Whether the pieces of the first quarter of rows may read what the others look at again: those
+ * that are made at the same time must all be of one quarter, or of this piece and the next ones. */
+static int fills(const struct retype *r)
+{
+	const struct ternary *t = &r->src.form.ternary;
+	uint64_t threads = r->threads ? (uint64_t)threads_count(r->threads) : 1;
+
+	return t->kind == TERNARY_HF_U8 && !r->src.row &&
+	       ternary_hf_rows(t) >= (threads + 1) * r->piece_rows;
+}
+
 /* Floats are read for the scale, then for the codes; packed bytes of checkpoints hold four rows and
  * are read for each of them. */
 static int keep_source(struct retype *r, struct err *e)
@@ -216,10 +228,12 @@ static int keep_source(struct retype *r, struct err *e)
 	if (!again || r->src.data || r->src_bytes > RETYPE_KEPT)
 		return 0;
 	r->kept = mem_alloc(MEM_SCRATCH, (size_t)r->src_bytes, e);
-	if (!r->kept || io_pread(r->src.fd, r->kept, (size_t)r->src_bytes, r->src.offset, e))
+	if (!r->kept)
 		return -1;
 	r->src.data = r->kept;
-	return 0;
+	r->filling = fills(r);
+	return r->filling ? 0
+	                  : io_pread(r->src.fd, r->kept, (size_t)r->src_bytes, r->src.offset, e);
 }
 
 static int make_slots(struct retype *r, struct err *e)
@@ -446,6 +460,16 @@ static int open_copy(struct retype *r, struct err *e)
 	return 0;
 }
 
+/* Whether a piece is right as it is when its floats are finite. */
+static int looks(const struct retype *r)
+{
+	enum dtype type = r->src.form.type;
+
+	return same_form(&r->src.form, &r->dst.form) && r->src.factor == 1 && !r->src.row &&
+	       !r->src.swapped && r->dst.brief &&
+	       (type == DTYPE_F32 || type == DTYPE_F16 || type == DTYPE_BF16);
+}
+
 static int open_job(struct retype *r, struct err *e)
 {
 	r->from_codes = r->src.form.ternary.kind != TERNARY_NONE;
@@ -458,6 +482,7 @@ static int open_job(struct retype *r, struct err *e)
 	          !r->src.swapped && !r->src.suspect;
 	if (r->copy)
 		return open_copy(r, e);
+	r->look = looks(r);
 	if (check(r, e))
 		return -1;
 	plan_pieces(r);

@@ -56,6 +56,7 @@ struct retype {
 	struct retype_target dst;
 	struct threads *threads;
 	int copy; /* bytes are taken as they are */
+	int look; /* they are, but have to be finite floats */
 	int from_codes, to_codes;
 	uint64_t src_bytes, bytes; /* payloads */
 	float src_scale;           /* of a source with one scale, factor included */
@@ -74,6 +75,7 @@ struct retype {
 	_Atomic int stop;      /* there was an error */
 
 	uint8_t *kept; /* the source's payload, when that is small and needed several times */
+	int filling;   /* kept is read by the pieces that need its bytes first */
 	struct retype_slot *slots;
 	int n_slots;
 	struct retype_sums total;
@@ -86,6 +88,10 @@ struct retype {
  * in slot->err. */
 const uint8_t *retype_bytes_at(const struct retype *r, struct retype_slot *s, uint64_t offset,
                                uint64_t n);
+
+/* The same n bytes, any number, into p. */
+int retype_read_bytes(const struct retype *r, struct retype_slot *s, uint64_t offset, uint64_t n,
+                      uint8_t *p);
 
 /* Codes of rows [row, row + n) into q, (n, cols), their scales (factor included) into scales when
  * the source has scales by row or group. */

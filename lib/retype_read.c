@@ -46,6 +46,17 @@ const uint8_t *retype_bytes_at(const struct retype *r, struct retype_slot *s, ui
 	return s->in + (offset - s->in_from);
 }
 
+int retype_read_bytes(const struct retype *r, struct retype_slot *s, uint64_t offset, uint64_t n,
+                      uint8_t *p)
+{
+	if (n > r->src_bytes || offset > r->src_bytes - n)
+		return short_payload(s);
+	if (!r->src.data)
+		return io_pread(r->src.fd, p, (size_t)n, r->src.offset + offset, &s->err);
+	memcpy(p, r->src.data + offset, (size_t)n);
+	return 0;
+}
+
 /* Whole pages: the one where the range ends is left to what follows. */
 void retype_release_bytes(const struct retype *r, uint64_t from, uint64_t to)
 {
@@ -87,6 +98,19 @@ uint64_t retype_band(const struct retype *r)
 	return r->from_codes ? ternary_band(&r->src.form.ternary) : 1;
 }
 
+/* Reads what is kept of the rows of a first quarter, in the first turn. */
+static int fill(struct retype *r, struct retype_slot *s, uint64_t row, uint64_t n)
+{
+	const struct ternary *t = &r->src.form.ternary;
+	struct ternary_span span[TERNARY_SPANS];
+
+	if (!r->filling || r->span || row >= ternary_hf_rows(t))
+		return 0;
+	ternary_spans(t, row, n, span);
+	return io_pread(r->src.fd, r->kept + span[0].offset, (size_t)span[0].bytes,
+	                r->src.offset + span[0].offset, &s->err);
+}
+
 /* Rows of the source as they lie, aligned to bands. */
 static int decode(struct retype *r, struct retype_slot *s, uint64_t row, uint64_t n, int8_t *q,
                   float *scales)
@@ -97,6 +121,8 @@ static int decode(struct retype *r, struct retype_slot *s, uint64_t row, uint64_
 	uint8_t *at = s->in;
 	int spans = ternary_spans(t, row, n, span);
 
+	if (fill(r, s, row, n))
+		return -1;
 	if (spans == 1) {
 		in[0] = retype_bytes_at(r, s, span[0].offset, span[0].bytes);
 		if (!in[0])

@@ -299,6 +299,119 @@ static void from_file(void)
 	close(fd);
 }
 
+/* Packed bytes large enough that the pieces of the first quarter read them for all. */
+static void packed_from_file(void)
+{
+	enum { WIDE = 8192, TALL = 1030, BYTES = (TALL + 3) / 4 * WIDE };
+	static const enum ternary_kind to[] = {TERNARY_I2_S, TERNARY_TQ2_0, TERNARY_I2_S_ROWS4};
+	char path[] = "/tmp/unit_retype.XXXXXX";
+	uint8_t *packed = malloc(BYTES);
+	int fd = mkstemp(path);
+	uint32_t seed = 5;
+
+	unlink(path);
+	for (size_t i = 0; i < BYTES; i++) {
+		seed = seed * 1664525 + 1013904223;
+		/* Four codes from 0 to 2; the last two rows do not exist. */
+		packed[i] =
+		    (uint8_t)((seed >> 8) % 3 | (seed >> 14) % 3 << 2 | (seed >> 20) % 3 << 4 |
+		              (i < BYTES - 2 * WIDE ? (seed >> 26) % 3 : 1) << 6);
+	}
+	CHECK_INT(pwrite(fd, packed, BYTES, 11), BYTES);
+	for (size_t i = 0; i < sizeof to / sizeof to[0]; i++)
+		for (int count = 1; count <= 3; count++) {
+			uint64_t rows = to[i] == TERNARY_I2_S_ROWS4 ? TALL - 2 : TALL;
+			uint64_t bytes = (rows + 3) / 4 * WIDE;
+			struct retype_source src = {
+			    .form = form_of(TERNARY_HF_U8, DTYPE_NONE, rows, WIDE),
+			    .rows = rows,
+			    .cols = WIDE,
+			    .fd = fd,
+			    .offset = 11,
+			    .factor = 0.5f};
+			struct retype_target dst = {.form = form_of(to[i], DTYPE_NONE, rows, WIDE)};
+			struct quantize_report report;
+			struct threads *threads;
+			struct err e = {0};
+			float scale;
+			size_t n1 = 0, n2 = 0;
+
+			CHECK_INT(threads_start(&threads, count, &e), 0);
+			uint8_t *file = run(&src, &dst, threads, &report, &scale, &n1, &e);
+			CHECK_STR(e.text, "");
+			src.data = packed;
+			uint8_t *memory = run(&src, &dst, NULL, &report, &scale, &n2, &e);
+			CHECK(file && memory && n1 == n2 && !memcmp(file, memory, n1));
+			free(file);
+			free(memory);
+			/* Short at the end of the first quarter's bytes. */
+			src.data = NULL;
+			CHECK_INT(ftruncate(fd, (off_t)(11 + bytes - 1)), 0);
+			CHECK(!run(&src, &dst, threads, &report, &scale, &n1, &e));
+			CHECK_INT(e.status, ERR_SHORT);
+			CHECK_INT(pwrite(fd, packed, BYTES, 11), BYTES);
+			threads_stop(threads);
+		}
+	free(packed);
+	close(fd);
+}
+
+static void fails(struct retype_source *src, struct retype_target *dst, const char *text)
+{
+	struct quantize_report r;
+	struct err e = {0};
+	float scale;
+	size_t n;
+	uint8_t *p = run(src, dst, NULL, &r, &scale, &n, &e);
+
+	CHECK(p == NULL);
+	CHECK_STR(e.text, text);
+	CHECK_INT(e.status, ERR_TROUBLE);
+	free(p);
+}
+
+/* Floats that stay as they are, but are looked at. */
+static void looked_at(void)
+{
+	static const enum dtype type[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+	static const size_t at[] = {0, 3, 770, 5000, N - 1};
+	float *x = bell_values(), scale;
+	struct threads *threads;
+	char text[64];
+
+	CHECK_INT(threads_start(&threads, 2, NULL), 0);
+	for (size_t k = 0; k < 3; k++) {
+		size_t size = dtype_get(type[k])->block_bytes, n = 0;
+		uint8_t *p = malloc(N * size), bad[4] = {0};
+		struct retype_source src = source_of(form_of(TERNARY_NONE, type[k], ROWS, COLS), p);
+		struct retype_target dst = {.form = src.form, .brief = 1};
+		struct quantize_report report;
+		struct err e = {0};
+
+		src.suspect = 1;
+		blocks_write(type[k], p, x, N);
+		/* The largest that is finite, negative and a denormal one. */
+		blocks_write(type[k], p + 40 * size,
+		             (float[]){type[k] == DTYPE_F16 ? -65504.0f : -0x1.fep127f, 6e-8f}, 2);
+		uint8_t *out = run(&src, &dst, threads, &report, &scale, &n, &e);
+		CHECK(out && n == N * size && !memcmp(out, p, n));
+		CHECK(report.cosine == 1 && report.loss == 0);
+		free(out);
+		for (size_t i = 0; i < 10; i++) {
+			size_t j = at[i / 2];
+			memcpy(bad, p + j * size, size);
+			blocks_write(type[k], p + j * size, (float[]){i % 2 ? -INFINITY : NAN}, 1);
+			snprintf(text, sizeof text, "row %zu, column %zu is not finite", j / COLS,
+			         j % COLS);
+			fails(&src, &dst, text);
+			memcpy(p + j * size, bad, size);
+		}
+		free(p);
+	}
+	threads_stop(threads);
+	free(x);
+}
+
 static void reorders(void)
 {
 	struct retype_heads h = {ROWS, 6};
@@ -332,20 +445,6 @@ static void reorders(void)
 	}
 	free(x);
 	free(want);
-}
-
-static void fails(struct retype_source *src, struct retype_target *dst, const char *text)
-{
-	struct quantize_report r;
-	struct err e = {0};
-	float scale;
-	size_t n;
-	uint8_t *p = run(src, dst, NULL, &r, &scale, &n, &e);
-
-	CHECK(p == NULL);
-	CHECK_STR(e.text, text);
-	CHECK_INT(e.status, ERR_TROUBLE);
-	free(p);
 }
 
 static void refusals(void)
@@ -479,6 +578,8 @@ int main(void)
 	RUN(dequantizes);
 	RUN(threads_agree);
 	RUN(from_file);
+	RUN(packed_from_file);
+	RUN(looked_at);
 	RUN(reorders);
 	RUN(refusals);
 	RUN(scale_rounding);
