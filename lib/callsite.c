@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #if __has_include(<elfutils/libdwfl.h>)
@@ -16,12 +17,26 @@
 /* Where the calling thread's stack ends; 0: not asked yet. */
 static __thread uintptr_t stack_end;
 
+/* The first thread's stack ends behind the name of the program, and other threads' lie further
+ * below than this.  Asking the system takes longer than a hundred walks. */
+#define FIRST_STACK (64u << 20)
+static uintptr_t first_stack_end(void)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0), name = getauxval(AT_EXECFN);
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+
+	return name - here < FIRST_STACK ? (name | (page - 1)) + 1 : 0;
+}
+
 static uintptr_t find_stack_end(void)
 {
+	uintptr_t first = first_stack_end();
 	pthread_attr_t a;
 	void *low = NULL;
 	size_t size = 0;
 
+	if (first)
+		return first;
 	if (pthread_getattr_np(pthread_self(), &a) == 0) {
 		pthread_attr_getstack(&a, &low, &size);
 		pthread_attr_destroy(&a);

@@ -59,6 +59,10 @@ struct split {
 	int (*word)(void *arg, size_t at, size_t n);
 	void *arg;
 	struct err *e;
+	/* For what the library keeps of a match, some 150 bytes: taking blocks for that from code
+	 * without frame pointers would have their stack looked for in its tables. */
+	size_t used;
+	_Alignas(16) char room[512];
 };
 
 const struct pretok_kind *pretok_find(const char *name, size_t n)
@@ -206,21 +210,29 @@ static char *with_stand_ins(const char *text, size_t n, size_t bad, struct err *
 	return copy;
 }
 
-static void *match_take(size_t n, void *e)
+static void *match_take(size_t n, void *arg)
 {
-	return mem_alloc(MEM_SCRATCH, n, e);
+	struct split *s = arg;
+	size_t at = s->used;
+
+	if (n > sizeof s->room - at)
+		return mem_alloc(MEM_SCRATCH, n, s->e);
+	s->used = (at + n + 15) & ~(size_t)15;
+	return s->room + at;
 }
 
-static void match_free(void *p, void *e)
+static void match_free(void *p, void *arg)
 {
-	(void)e;
-	mem_free(p);
+	const struct split *s = arg;
+
+	if ((char *)p < s->room || (char *)p >= s->room + sizeof s->room)
+		mem_free(p);
 }
 
 int pretok_split(const struct pretok *p, const char *text, size_t n,
                  int (*word)(void *arg, size_t at, size_t n), void *arg, struct err *e)
 {
-	struct split s = {p, text, NULL, word, arg, e};
+	struct split s = {.p = p, .text = text, .word = word, .arg = arg, .e = e};
 	size_t bad = utf8_check(text, n);
 	char *copy = NULL;
 	pcre2_general_context *general;
@@ -228,7 +240,7 @@ int pretok_split(const struct pretok *p, const char *text, size_t n,
 
 	if (bad < n && !(s.text = copy = with_stand_ins(text, n, bad, e)))
 		return -1;
-	general = pcre2_general_context_create(match_take, match_free, e);
+	general = pcre2_general_context_create(match_take, match_free, &s);
 	s.found = general ? pcre2_match_data_create(1, general) : NULL;
 	if (s.found)
 		r = split(&s, 0, 0, n);

@@ -34,20 +34,22 @@ struct site {
 
 /* Of one heap; zeroed by the system, pages that are not used are never there. */
 struct track {
-	struct {
-		uint64_t hash;
-		uint32_t id;
-	} cache[CACHE];
+	uint64_t cache[CACHE]; /* a hash, the low bits of which are the site */
 	uint32_t births[TRACK_SITES], deaths[TRACK_SITES];
 };
+#define CACHED(hash, id) (((hash) & ~(uint64_t)(TRACK_SITES - 1)) | (id))
 
+/* In an order that keeps what a short run uses on few pages: each costs as much as a hundred
+ * events.
+ */
 static struct {
-	struct site site[TRACK_SITES];
+	int lock, first_taken;
+	uint32_t sites, used;  /* in use of site (0 included) and frames */
+	uint32_t mask;         /* entries of index in use, less 1 */
 	uint32_t index[INDEX]; /* by hash: site, 0 is empty; as much of it is in use as is needed */
-	uint32_t mask;         /* entries in use, less 1 */
+	struct track first;    /* of the heap that asks first */
+	struct site site[TRACK_SITES];
 	uint8_t frames[TRACK_SITES * CALLSITE_DEPTH * PC_BYTES];
-	uint32_t sites, used; /* in use of site (0 included) and frames */
-	int lock;
 } * all;
 
 static enum track_level level;
@@ -139,7 +141,9 @@ static uint32_t site_find(uint64_t hash, const uint64_t *pc, unsigned n)
 
 static struct track *track_of(struct heap *h)
 {
-	if (!h->track)
+	if (!h->track && all && !__atomic_exchange_n(&all->first_taken, 1, __ATOMIC_RELAXED))
+		h->track = &all->first;
+	else if (!h->track)
 		h->track = zeros(sizeof(struct track));
 	return h->track;
 }
@@ -149,13 +153,11 @@ static uint32_t site_of(struct track *t, const uint64_t *pc, unsigned n)
 	uint64_t hash = hash_of(pc, n);
 	unsigned i = (hash >> 8) % CACHE;
 
-	if (t && t->cache[i].hash == hash)
-		return t->cache[i].id;
+	if (t && CACHED(t->cache[i], 0) == CACHED(hash, 0))
+		return (uint32_t)(t->cache[i] - CACHED(hash, 0));
 	uint32_t id = site_find(hash, pc, n);
-	if (t) {
-		t->cache[i].hash = hash;
-		t->cache[i].id = id;
-	}
+	if (t)
+		t->cache[i] = CACHED(hash, id);
 	return id;
 }
 
