@@ -42,6 +42,15 @@ static int tiles_granted(void)
 	return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
 
+/* "AuthenticAMD" */
+static int is_amd(void)
+{
+	unsigned a, b, c, d;
+
+	return __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx && c == signature_AMD_ecx &&
+	       d == signature_AMD_edx;
+}
+
 unsigned cpu_flags(void)
 {
 	unsigned a, b, c, d, c1, flags = 0;
@@ -57,6 +66,8 @@ unsigned cpu_flags(void)
 	    has(b, bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ) &&
 	    has(c, bit_AVX512VNNI))
 		flags |= CPU_AVX512;
+	if ((flags & CPU_AVX512) && is_amd())
+		flags |= CPU_ZEN4;
 	if ((flags & CPU_AVX512) && has(xcr0, XCR0_TILES) &&
 	    has(d, CPUID_7_EDX_AMX_TILE | CPUID_7_EDX_AMX_INT8) && tiles_granted())
 		flags |= CPU_AMX_INT8;

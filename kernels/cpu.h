@@ -9,6 +9,7 @@ enum cpu_flag {
 	CPU_AVX512 = 2,   /* F, BW, VL, DQ, VNNI, and the system saves zmm */
 	CPU_AMX_INT8 = 4, /* tiles of int8, and the system grants this process their state */
 	CPU_AVXVNNI = 8,  /* AVX2's registers with VNNI */
+	CPU_ZEN4 = 32,    /* AVX512 of AMD, whose permutations run beside its products */
 	CPU_NEON = 16,    /* with dot product and half precision arithmetic */
 };
 

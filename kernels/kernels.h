@@ -101,10 +101,14 @@ struct kernel_screened {
 };
 
 struct kernels {
-	const char *name; /* "scalar", "avx2", "avxvnni", "avx512", "amx", "neon" */
+	const char *name; /* "scalar", "avx2", "avxvnni", "avx512", "zen4", "amx", "neon" */
 
 	/* Products by weight type; NULL: this type is not computed with. */
 	kernel_mul *mul[DTYPE_COUNT];
+
+	/* From so many tokens on, products of ternary types prepare their input in each call: few
+	 * calls with many rows are faster.  0: they do not. */
+	size_t prepares;
 
 	/* k values of one row to float32, exactly as the format defines (block types only whole
 	 * blocks); I2_S without its scale (-1, 0, 1).  NULL: not supported. */

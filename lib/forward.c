@@ -34,20 +34,37 @@ static void my_tokens(const struct worker *t, size_t *first, size_t *last)
 	threads_split(t->f->n, 1, t->i, t->count, first, last);
 }
 
+/* How many rows the next block has. */
+static size_t block_rows(const struct worker *t, size_t at, size_t total)
+{
+	size_t left = total - at, count = (size_t)t->count, prepares = t->f->kern->prepares;
+	size_t block, least = ROW_STEP;
+
+	if (count == 1)
+		return left;
+	block = left / (2 * count);
+	if (prepares && t->f->n >= prepares) {
+		/* nearly everything in one block for each thread */
+		block = left > total / 8 ? total / 16 * 15 / count : block;
+		least = 2 * ROW_STEP;
+	}
+	block = block / ROW_STEP * ROW_STEP;
+	block = block > least ? block : least;
+	return block < left ? block : left;
+}
+
 /* Rows [*first, *last) of the next block of total that nobody has; 0 when there is none.  Blocks
  * are a part of what is left: long at first, short where threads wait for each other. */
 static int next_rows(const struct worker *t, uint32_t *dealt, size_t total, size_t *first,
                      size_t *last)
 {
 	uint32_t at = __atomic_load_n(dealt, __ATOMIC_RELAXED);
-	size_t block, parts = t->count == 1 ? 1 : 2 * (size_t)t->count;
+	size_t block;
 
 	do {
 		if (at >= total)
 			return 0;
-		block = (total - at) / parts / ROW_STEP * ROW_STEP;
-		block = block ? block : ROW_STEP;
-		block = block < total - at && t->count > 1 ? block : total - at;
+		block = block_rows(t, at, total);
 	} while (!__atomic_compare_exchange_n(dealt, &at, at + (uint32_t)block, 1, __ATOMIC_RELAXED,
 	                                      __ATOMIC_RELAXED));
 	*first = at;

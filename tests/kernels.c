@@ -116,7 +116,7 @@ static const struct format {
 #define FORMATS (sizeof formats / sizeof *formats)
 
 /* How scales and codes are chosen. */
-enum mood { PLAIN, MIXED, ZEROS, HIGHEST, LOWEST, MOODS };
+enum mood { PLAIN, MIXED, ZEROS, HIGHEST, LOWEST, VALID, MOODS }; /* VALID: no code 3 */
 
 static uint16_t half_for(enum mood m, size_t block)
 {
@@ -152,6 +152,17 @@ static void fill_pure(const struct format *f, uint8_t *row, size_t k)
 	}
 }
 
+static uint8_t byte_for(enum mood m)
+{
+	unsigned v = any() & 0xff;
+
+	if (m == HIGHEST)
+		return 0xff;
+	if (m == VALID)
+		v &= ~(v >> 1 & v & 0x55);
+	return (uint8_t)(m == LOWEST ? 0 : v);
+}
+
 static void fill_row(const struct format *f, uint8_t *row, size_t k, enum mood m)
 {
 	const struct dtype_info *d = dtype_get(f->type);
@@ -163,7 +174,7 @@ static void fill_row(const struct format *f, uint8_t *row, size_t k, enum mood m
 	}
 	for (size_t b = 0; b < k / d->block; b++, p += d->block_bytes) {
 		for (size_t i = 0; i < d->block_bytes; i++)
-			p[i] = m == HIGHEST ? 0xff : m == LOWEST ? 0 : (uint8_t)any();
+			p[i] = byte_for(m);
 		for (int i = 0; i < 2; i++)
 			if (f->f16_at[i] >= 0)
 				put_u16(p + f->f16_at[i], half_for(m, b));
@@ -324,6 +335,9 @@ static int mul_format(const struct format *f)
 	ok = ok && product_check(&p);
 	product_free(&p);
 	product_new(&p, f, 5, 256, 530, PLAIN);
+	ok = ok && product_check(&p);
+	product_free(&p);
+	product_new(&p, f, 130, 768, 170, VALID);
 	ok = ok && product_check(&p);
 	product_free(&p);
 	return ok;

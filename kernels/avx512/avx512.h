@@ -10,6 +10,9 @@ void avx512_wide_init(struct kernels *k);
 void avx512_ternary_init(struct kernels *k);
 void avx512_screen_init(struct kernels *k);
 
+/* Products of ternary types: the best of what follows. */
+kernel_mul avx512_mul;
+
 /* Products with one token: rows are read where they lie. */
 kernel_mul avx512_mul_one;
 

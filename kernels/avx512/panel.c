@@ -223,7 +223,7 @@ static void token_block(struct work *k, const struct kernel_mat *w, const struct
 	}
 }
 
-static void mul(const struct kernel_mat *w, const struct kernel_input *x, size_t row0, size_t row1,
+void avx512_mul(const struct kernel_mat *w, const struct kernel_input *x, size_t row0, size_t row1,
                 float *y, size_t y_stride, void *scratch)
 {
 	if (x->n == 1) {
@@ -263,9 +263,9 @@ static uint64_t probe_int8(uint64_t rounds)
 
 void avx512_ternary_init(struct kernels *k)
 {
-	k->mul[DTYPE_I2_S] = mul;
-	k->mul[DTYPE_TQ1_0] = mul;
-	k->mul[DTYPE_TQ2_0] = mul;
-	k->mul[DTYPE_IQ2_BN] = mul;
+	k->mul[DTYPE_I2_S] = avx512_mul;
+	k->mul[DTYPE_TQ1_0] = avx512_mul;
+	k->mul[DTYPE_TQ2_0] = avx512_mul;
+	k->mul[DTYPE_IQ2_BN] = avx512_mul;
 	k->probe_int8 = probe_int8;
 }
