@@ -23,7 +23,7 @@ struct hf_chunk;
 struct hf_build {
 	struct hf_vocab *v;
 	const char *dir;
-	int ahead; /* other threads may parse what comes next */
+	int ahead;               /* other threads may parse what comes next */
 	struct hf_chunk *chunks; /* strings, and the tables of v */
 	struct strindex by_piece;
 	uint32_t cap;  /* tokens that v's tables hold: vocab_size */
