@@ -73,9 +73,14 @@ static inline float kernel_rescale(float acc, float w_scale, float x_scale)
 typedef void kernel_mul(const struct kernel_mat *w, const struct kernel_input *x, size_t row0,
                         size_t row1, float *y, size_t y_stride, void *scratch);
 
+/* Positions of a cached sequence that lie together and whose softmax is taken for itself: results
+ * of chunks are joined in ascending order, by one thread or from several. */
+#define KERNELS_CHUNK 256
+
 /* Causal attention of one KV head: `heads` query heads of `tokens` tokens over cached rows.
- * Online or two-pass softmax in float32, subtracting a running maximum; positions are visited in
- * ascending order in blocks aligned to multiples of 64. */
+ * A chunk's state of a query is what its positions give: values (dim_v) not yet divided, the
+ * maximum of the scores, the sum of the weights exp(score - maximum); softmax is online in float32,
+ * positions are visited in ascending order in blocks aligned to multiples of 64. */
 struct kernel_attn {
 	size_t dim_k, dim_v; /* values per key and value row, multiples of 2 */
 	size_t heads;        /* query heads that share this KV head */
@@ -86,9 +91,11 @@ struct kernel_attn {
 	float scale;    /* multiplies the scores: 1 / sqrt(dim_k) */
 	const float *q; /* token t, head h: q + t * q_stride + h * dim_k */
 	size_t q_stride;
-	const uint8_t *k, *v; /* position p: k + p * k_row_bytes */
+	const uint8_t *k, *v; /* see kernel_key, kernel_value */
 	size_t k_row_bytes, v_row_bytes;
-	float *out; /* token t, head h: out + t * out_stride + h * dim_v */
+	size_t k_chunk, v_chunk;        /* bytes from one chunk to the next */
+	const uint8_t *k_next, *v_next; /* what this thread reads afterwards; may be NULL */
+	float *out;                     /* token t, head h: out + t * out_stride + h * dim_v */
 	size_t out_stride;
 	enum dtype k_type, v_type; /* F32, F16, BF16, Q8_0, Q4_0 */
 	void *scratch;             /* KERNELS_SCRATCH bytes */
@@ -99,6 +106,33 @@ struct kernel_screened {
 	const int8_t *high, *low; /* (screen_padded(k)) */
 	const int32_t *excess;    /* (screen_padded(k) / 4): 32 times the sum of four numbers */
 };
+
+/* The rows of a position. */
+static inline const uint8_t *kernel_key(const struct kernel_attn *a, size_t p)
+{
+	return a->k + p / KERNELS_CHUNK * a->k_chunk + p % KERNELS_CHUNK * a->k_row_bytes;
+}
+
+static inline const uint8_t *kernel_value(const struct kernel_attn *a, size_t p)
+{
+	return a->v + p / KERNELS_CHUNK * a->v_chunk + p % KERNELS_CHUNK * a->v_row_bytes;
+}
+
+/* Floats of a query's state: values, then at kernel_state - 16 the maximum, then the sum, 0 where
+ * the query sees nothing of the chunk. */
+static inline size_t kernel_state(size_t dim_v)
+{
+	return (dim_v + 15) / 16 * 16 + 16;
+}
+
+/* The chunks that any token of a sees: [*first, *last). */
+static inline void kernel_chunks(const struct kernel_attn *a, size_t *first, size_t *last)
+{
+	size_t end = a->pos + 1;
+
+	*first = a->window && a->window < end ? (end - a->window) / KERNELS_CHUNK : 0;
+	*last = (a->pos + a->tokens + KERNELS_CHUNK - 1) / KERNELS_CHUNK;
+}
 
 struct kernels {
 	const char *name; /* "scalar", "avx2", "avxvnni", "avx512", "zen4", "amx", "neon" */
@@ -135,7 +169,12 @@ struct kernels {
 	void (*add)(float *y, const float *x, size_t n);       /* y += x */
 	void (*relu2_mul)(float *g, const float *u, size_t n); /* g = max(g,0)^2 * u */
 	void (*silu_mul)(float *g, const float *u, size_t n);  /* g = g / (1 + exp(-g)) * u */
+	/* All of a, or chunk by chunk to the same bits: attend_chunk writes the state of each query
+	 * (tokens, heads, kernel_state) of one chunk, attend_join makes `out` of those of all
+	 * chunks that any of them sees, step floats apart from one chunk to the next. */
 	void (*attend)(const struct kernel_attn *a);
+	void (*attend_chunk)(const struct kernel_attn *a, size_t chunk, float *state);
+	void (*attend_join)(const struct kernel_attn *a, const float *state, size_t step);
 
 	/* The screen of the output head (lib/head.h).  k values to a row of kernels/screen.h, each
 	 * rounded to the nearest even multiple of its unit, scale * m; *lost = |w - row|, *norm =

@@ -108,7 +108,23 @@ static void guard_end(struct arena *a, size_t mark, const void *frame)
 
 /* ---- the arena ---- */
 
-int arena_init(struct arena *a, enum mem_tag tag, const char *name, size_t bytes, struct err *e)
+/* size bytes at a multiple of align, nothing allowed; MAP_FAILED. */
+static void *map_aligned(size_t size, size_t align)
+{
+	uint8_t *p = mmap(NULL, size + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED || !align)
+		return p;
+	size_t skip = (align - (uintptr_t)p % align) % align;
+	if (skip)
+		munmap(p, skip);
+	if (skip < align)
+		munmap(p + skip + size, align - skip);
+	return p + skip;
+}
+
+static int init(struct arena *a, enum mem_tag tag, const char *name, size_t bytes, size_t align,
+                struct err *e)
 {
 	memset(a, 0, sizeof *a);
 	a->tag = tag;
@@ -116,9 +132,8 @@ int arena_init(struct arena *a, enum mem_tag tag, const char *name, size_t bytes
 	if (!bytes)
 		return 0;
 	errno = ENOMEM;
-	void *p = bytes > SIZE_MAX / 2 || mem_fails()
-	              ? MAP_FAILED
-	              : mmap(NULL, mapped(bytes), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *p =
+	    bytes > SIZE_MAX / 2 || mem_fails() ? MAP_FAILED : map_aligned(mapped(bytes), align);
 	if (p != MAP_FAILED && mprotect(p, bytes, PROT_READ | PROT_WRITE)) {
 		int saved = errno;
 		munmap(p, mapped(bytes));
@@ -130,6 +145,23 @@ int arena_init(struct arena *a, enum mem_tag tag, const char *name, size_t bytes
 	a->base = p;
 	a->size = bytes;
 	track_outside(0, p, bytes, __builtin_frame_address(0));
+	return 0;
+}
+
+int arena_init(struct arena *a, enum mem_tag tag, const char *name, size_t bytes, struct err *e)
+{
+	return init(a, tag, name, bytes, 0, e);
+}
+
+#define HUGE_PAGE ((size_t)2 << 20)
+
+int arena_init_huge(struct arena *a, enum mem_tag tag, const char *name, size_t bytes,
+                    struct err *e)
+{
+	if (init(a, tag, name, bytes, HUGE_PAGE, e))
+		return -1;
+	if (a->base)
+		madvise(a->base, a->size, MADV_HUGEPAGE);
 	return 0;
 }
 

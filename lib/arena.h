@@ -39,6 +39,10 @@ static inline size_t arena_round(size_t n)
 /* Reserves bytes from the system; status 2 naming the region when that fails. */
 int arena_init(struct arena *a, enum mem_tag tag, const char *name, size_t bytes, struct err *e);
 
+/* The same on huge pages, as far as whole ones reach, where the system has them. */
+int arena_init_huge(struct arena *a, enum mem_tag tag, const char *name, size_t bytes,
+                    struct err *e);
+
 /* The next n bytes, ARENA_ALIGN aligned, zero unless an earlier scope used them; NULL
  * when the arena is full, which means that the plan is wrong. */
 void *arena_take(struct arena *a, size_t n);

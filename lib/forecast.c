@@ -45,6 +45,7 @@ static void from_plan(struct forecast *f, const struct plan *p, const struct wei
 {
 	f->ctx = p->ctx;
 	f->device_layers = f->layers - p->host_layers;
+	f->huge_cache = p->huge_cache;
 	f->device_head = f->options.device_layers > f->layers;
 	for (int i = 0; i < PLAN_REGIONS; i++) {
 		set(f, i, p->region[i].name, p->region[i].tag, p->region[i].kind,
@@ -134,7 +135,7 @@ static void add_unknown(struct forecast *f)
 
 static int from_shape(struct forecast *f, uint64_t vocab_bytes, const struct gguf *g, struct err *e)
 {
-	const uint64_t step = PLAN_CTX_STEP;
+	const uint64_t step = SHAPE_STEP;
 
 	f->ctx = (uint32_t)((f->options.ctx + step - 1) / step * step);
 	add_weights(f);

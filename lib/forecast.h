@@ -85,6 +85,7 @@ struct forecast {
 	uint32_t layers;
 	uint32_t device_layers; /* of them on the device */
 	int device_head;        /* and the output head */
+	int huge_cache;         /* caches lie on huge pages */
 	uint64_t kv_layer;      /* bytes of the caches of the largest layer, for all sequences */
 	struct forecast_region region[FORECAST_REGIONS];
 	struct forecast_totals total;

@@ -144,14 +144,15 @@ static void explain_activation(struct forecast *f)
 	const struct plan_options *o = &f->options;
 	struct plan_buffers b;
 
-	plan_buffers(&b, &f->arch, o->ubatch);
+	plan_buffers(&b, &f->arch, o->ubatch, f->ctx);
 	forecast_formula(
 	    &f->region[PLAN_ACTIVATION],
 	    "for %u rows: x %llu + h %llu + qkv %llu + gate, up 2 x %llu + out %llu + hidden %llu "
 	    "+ int8 input %llu + scales %llu + sums %llu + %llu + angles %llu + counters "
-	    "%llu",
+	    "%llu + states %llu",
 	    o->ubatch, (ull)b.x, (ull)b.h, (ull)b.qkv, (ull)b.gate, (ull)b.out, (ull)b.hidden,
-	    (ull)b.q8, (ull)b.q8_scale, (ull)b.q8_sum, (ull)b.q8_sum256, (ull)b.rope, (ull)b.dealt);
+	    (ull)b.q8, (ull)b.q8_scale, (ull)b.q8_sum, (ull)b.q8_sum256, (ull)b.rope, (ull)b.dealt,
+	    (ull)b.states);
 }
 
 static uint32_t count_of(const struct gguf *g, const char *key)

@@ -22,6 +22,7 @@
 #define SCRATCH_DECODE   (UINT64_C(72) << 10)  /* of a thread's KERNELS_SCRATCH: few tokens */
 #define SCRATCH_PREFILL  (UINT64_C(192) << 10) /* and many */
 #define FEW_TOKENS       16
+#define HUGE_PAGE        (UINT64_C(2) << 20)
 /* A page that is touched in a mapped file brings its neighbours along (fault-around). */
 #define AROUND (UINT64_C(64) << 10)
 
@@ -34,42 +35,73 @@ void forecast_touched(struct forecast_region *r, const char *fmt, ...)
 	va_end(ap);
 }
 
-/* Pages that the first `part` bytes of each of n strips of `whole` bytes lie on, strips side by
- * side from a page's start. */
-static uint64_t strips(uint64_t n, uint64_t whole, uint64_t part)
-{
-	uint64_t next = 0, sum = 0; /* first page that is not yet counted */
+/* Pages of a region that were counted. */
+struct touched {
+	uint64_t page;      /* bytes */
+	uint64_t next, sum; /* the first page that is not yet counted; pages */
+};
 
-	if (part >= whole)
-		return forecast_pages(n * whole);
-	if (n > 100000) /* where counting would take long, the last page of each is an average */
-		return forecast_least(n * (part + FORECAST_PAGE / 2), forecast_pages(n * whole));
-	for (uint64_t i = 0; i < n && part; i++) {
-		uint64_t first = i * whole / FORECAST_PAGE,
-			 end = (i * whole + part + FORECAST_PAGE - 1) / FORECAST_PAGE;
-		if (first < next)
-			first = next;
-		sum += end > first ? end - first : 0;
-		next = end > next ? end : next;
-	}
-	return sum * FORECAST_PAGE;
+static void touch(struct touched *t, uint64_t from, uint64_t bytes)
+{
+	uint64_t first = from / t->page, end = (from + bytes + t->page - 1) / t->page;
+
+	if (!bytes)
+		return;
+	first = first < t->next ? t->next : first;
+	t->sum += end > first ? end - first : 0;
+	t->next = end > t->next ? end : t->next;
+}
+
+/* The pages of a cache: huge ones up to limit, small ones behind it. */
+struct cache_pages {
+	uint64_t limit;
+	struct touched huge, small;
+};
+
+static void touch_cached(struct cache_pages *c, uint64_t from, uint64_t bytes)
+{
+	uint64_t end = from + bytes, middle = end < c->limit ? end : c->limit;
+
+	if (from < middle)
+		touch(&c->huge, from, middle - from);
+	middle = from > c->limit ? from : c->limit;
+	if (middle < end)
+		touch(&c->small, middle, end - middle);
+}
+
+/* One sequence: whole chunks, then the front of each head's strip of the last one. */
+static void touch_sequence(struct cache_pages *c, uint64_t from, uint64_t heads, uint64_t row,
+                           uint32_t fill)
+{
+	uint64_t strip = row * PLAN_CTX_STEP, whole = fill / PLAN_CTX_STEP * heads * strip,
+		 part = fill % PLAN_CTX_STEP * row;
+
+	touch_cached(c, from, whole);
+	for (uint64_t i = 0; i < heads; i++)
+		touch_cached(c, from + whole + i * strip, part);
 }
 
 static void touch_cache(struct forecast *f)
 {
 	const struct arch *a = &f->arch;
 	const struct plan_options *o = &f->options;
-	uint64_t n = (uint64_t)o->sequences * (f->layers - f->device_layers) * a->n_head_kv;
+	uint64_t heads = (uint64_t)(f->layers - f->device_layers) * a->n_head_kv;
 
 	for (int v = 0; v < 2; v++) {
 		struct forecast_region *r = &f->region[PLAN_KV_K + v];
 		uint64_t row = plan_kv_row(v ? o->v_type : o->k_type, v ? a->dim_v : a->dim_k);
+		struct cache_pages c = {.huge = {HUGE_PAGE, 0, 0}, .small = {FORECAST_PAGE, 0, 0}};
+
+		c.limit = f->huge_cache ? r->bytes / HUGE_PAGE * HUGE_PAGE : 0;
+		for (uint32_t i = 0; i < o->sequences; i++)
+			touch_sequence(&c, i * heads * row * f->ctx, heads, row, f->fill);
 		r->start = 0;
-		r->full = strips(n, row * f->ctx, row * f->fill);
+		r->full = c.huge.sum * HUGE_PAGE + c.small.sum * FORECAST_PAGE;
 		forecast_touched(r,
-		                 "pages of %llu strips of %u tokens stored x %llu bytes; at the "
-		                 "start none",
-		                 (unsigned long long)n, f->fill, (unsigned long long)row);
+		                 "%spages of %u sequences of %u tokens stored, %llu strips of %llu "
+		                 "bytes a token; at the start none",
+		                 f->huge_cache ? "huge " : "", o->sequences, f->fill,
+		                 (unsigned long long)heads, (unsigned long long)row);
 	}
 }
 
@@ -79,28 +111,24 @@ static void touch_activation(struct forecast *f)
 	struct plan_buffers b, t;
 	uint32_t all = f->options.ubatch, n = (uint32_t)forecast_least(f->prompt, all);
 	struct forecast_region *r = &f->region[PLAN_ACTIVATION];
-	uint64_t at = 0, next = 0, sum = 0;
+	struct touched sum = {FORECAST_PAGE, 0, 0};
+	uint64_t at = 0;
 
 	n = n ? n : 1;
-	plan_buffers(&b, &f->arch, all);
-	plan_buffers(&t, &f->arch, n);
+	plan_buffers(&b, &f->arch, all, f->ctx);
+	plan_buffers(&t, &f->arch, n, f->fill);
 	const uint64_t whole[] = {b.x,         b.h,        b.qkv,      b.gate,     b.up,
 	                          b.out,       b.hidden,   b.q8,       b.q8_scale, b.q8_sum,
-	                          b.q8_sum256, b.rope / 2, b.rope / 2, b.dealt};
+	                          b.q8_sum256, b.rope / 2, b.rope / 2, b.dealt,    b.states};
 	const uint64_t part[] = {t.x,         t.h,        t.qkv,      t.gate,     t.up,
 	                         t.out,       t.hidden,   t.q8,       t.q8_scale, t.q8_sum,
-	                         t.q8_sum256, t.rope / 2, t.rope / 2, t.dealt};
+	                         t.q8_sum256, t.rope / 2, t.rope / 2, t.dealt,    t.states};
 	for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
-		uint64_t first = at / FORECAST_PAGE,
-			 end = (at + part[i] + FORECAST_PAGE - 1) / FORECAST_PAGE;
-		if (first < next)
-			first = next;
-		sum += end > first ? end - first : 0;
-		next = end > next ? end : next;
+		touch(&sum, at, part[i]);
 		at += whole[i];
 	}
 	r->start = 0;
-	r->full = sum * FORECAST_PAGE;
+	r->full = sum.sum * sum.page;
 	forecast_touched(r, "pages of the first %u of %u rows of each buffer; at the start none", n,
 	                 all);
 }

@@ -6,8 +6,9 @@
 /*
  * Each stage ends at a barrier.  Stages over tokens (norms, rotation) give whole tokens to a
  * thread, a single one to the last thread that arrives at the barrier; products deal out blocks of
- * rows of the matrix, attention (KV head, tile of tokens) units, to whichever thread is free: a
- * core that is slow or taken away for a while does less.
+ * rows of the matrix, attention (KV head, tile of tokens) units, for few tokens (chunk of
+ * positions, KV head) units, to whichever thread is free: a core that is slow or taken away for a
+ * while does less.
  * Each value has one writer and is computed in an order that does not depend on who that is.
  */
 
@@ -34,29 +35,29 @@ static void my_tokens(const struct worker *t, size_t *first, size_t *last)
 	threads_split(t->f->n, 1, t->i, t->count, first, last);
 }
 
-/* How many rows the next block has. */
-static size_t block_rows(const struct worker *t, size_t at, size_t total)
+/* How much of what is left, of total, the next block has: a part of it, long at first, short where
+ * threads wait for each other. */
+static size_t part_of(const struct worker *t, size_t left, size_t total, size_t step)
 {
-	size_t left = total - at, count = (size_t)t->count, prepares = t->f->kern->prepares;
-	size_t block, least = ROW_STEP;
+	size_t count = (size_t)t->count, prepares = t->f->kern->prepares;
+	size_t block = left / (2 * count), least = step;
 
 	if (count == 1)
 		return left;
-	block = left / (2 * count);
-	if (prepares && t->f->n >= prepares) {
+	if (prepares && step == ROW_STEP && t->f->n >= prepares) {
 		/* nearly everything in one block for each thread */
 		block = left > total / 8 ? total / 16 * 15 / count : block;
-		least = 2 * ROW_STEP;
+		least = 2 * step;
 	}
-	block = block / ROW_STEP * ROW_STEP;
+	block = block / step * step;
 	block = block > least ? block : least;
 	return block < left ? block : left;
 }
 
-/* Rows [*first, *last) of the next block of total that nobody has; 0 when there is none.  Blocks
- * are a part of what is left: long at first, short where threads wait for each other. */
-static int next_rows(const struct worker *t, uint32_t *dealt, size_t total, size_t *first,
-                     size_t *last)
+/* [*first, *last) of the next block of total that nobody has, in multiples of step; 0 when there is
+ * none. */
+static int next_block(const struct worker *t, uint32_t *dealt, size_t total, size_t step,
+                      size_t *first, size_t *last)
 {
 	uint32_t at = __atomic_load_n(dealt, __ATOMIC_RELAXED);
 	size_t block;
@@ -64,12 +65,18 @@ static int next_rows(const struct worker *t, uint32_t *dealt, size_t total, size
 	do {
 		if (at >= total)
 			return 0;
-		block = block_rows(t, at, total);
+		block = part_of(t, total - at, total, step);
 	} while (!__atomic_compare_exchange_n(dealt, &at, at + (uint32_t)block, 1, __ATOMIC_RELAXED,
 	                                      __ATOMIC_RELAXED));
 	*first = at;
 	*last = at + block;
 	return 1;
+}
+
+static int next_rows(const struct worker *t, uint32_t *dealt, size_t total, size_t *first,
+                     size_t *last)
+{
+	return next_block(t, dealt, total, ROW_STEP, first, last);
 }
 
 static uint32_t *dealt(const struct worker *t, uint32_t layer, enum forward_stage stage)
@@ -265,58 +272,116 @@ static void rotate_and_store(const struct worker *t, uint32_t layer)
 		float *v = k + (size_t)a->n_head_kv * a->dim_k;
 		const float *c = f->cos + i * half, *s = f->sin + i * half;
 		struct forward_row at = row(f, i);
+		size_t chunk = at.pos / KERNELS_CHUNK, in_chunk = at.pos % KERNELS_CHUNK;
 
 		for (uint32_t h = 0; h < a->n_head; h++)
 			f->kern->rope(q + (size_t)h * a->dim_k, c, s, half, a->neox);
 		for (uint32_t h = 0; h < a->n_head_kv; h++) {
-			uint8_t *kc = at.k + layer * f->cache.k_layer + h * f->cache.k_head;
-			uint8_t *vc = at.v + layer * f->cache.v_layer + h * f->cache.v_head;
+			uint8_t *kc = at.k + chunk * f->cache.k_chunk + layer * f->cache.k_layer +
+			              h * f->cache.k_head;
+			uint8_t *vc = at.v + chunk * f->cache.v_chunk + layer * f->cache.v_layer +
+			              h * f->cache.v_head;
 			f->kern->rope(k + (size_t)h * a->dim_k, c, s, half, a->neox);
-			f->kern->quantize[f->k_type](kc + at.pos * f->cache.k_row,
+			f->kern->quantize[f->k_type](kc + in_chunk * f->cache.k_row,
 			                             k + (size_t)h * a->dim_k, a->dim_k);
-			f->kern->quantize[f->v_type](vc + at.pos * f->cache.v_row,
+			f->kern->quantize[f->v_type](vc + in_chunk * f->cache.v_row,
 			                             v + (size_t)h * a->dim_v, a->dim_v);
 		}
 	}
 }
 
-/* Attention into h (n, n_head * dim_v). */
+/* Attention of a KV head's query heads over n tokens into h (n, n_head * dim_v). */
+static struct kernel_attn attention(const struct worker *t, uint32_t layer, size_t head,
+                                    size_t token, size_t n)
+{
+	const struct forward *f = t->f;
+	const struct arch *a = f->arch;
+	size_t group = a->n_head / a->n_head_kv;
+	struct forward_row first = row(f, token);
+
+	return (struct kernel_attn){
+	    .dim_k = a->dim_k,
+	    .dim_v = a->dim_v,
+	    .heads = group,
+	    .tokens = n,
+	    .pos = first.pos,
+	    .scale = (float)(1 / sqrt((double)a->dim_k)),
+	    .q = f->qkv + token * f->qkv_stride + head * group * a->dim_k,
+	    .q_stride = f->qkv_stride,
+	    .k = first.k + layer * f->cache.k_layer + head * f->cache.k_head,
+	    .v = first.v + layer * f->cache.v_layer + head * f->cache.v_head,
+	    .k_row_bytes = f->cache.k_row,
+	    .v_row_bytes = f->cache.v_row,
+	    .k_chunk = f->cache.k_chunk,
+	    .v_chunk = f->cache.v_chunk,
+	    .out = f->h + token * f->h_stride + head * group * a->dim_v,
+	    .out_stride = f->h_stride,
+	    .k_type = f->k_type,
+	    .v_type = f->v_type,
+	    .scratch = t->scratch,
+	};
+}
+
+/* Heads one by one are too few to share out evenly where a few tokens see many positions: then
+ * their chunks are dealt out, in the order in which they lie.  0: they are not. */
+static size_t chunks_to_deal(const struct worker *t)
+{
+	const struct forward *f = t->f;
+	size_t chunks = (row(f, 0).pos + f->n + KERNELS_CHUNK - 1) / KERNELS_CHUNK;
+
+	if (t->count == 1 || (f->row && f->n > 1) || f->n > ATTN_TILE)
+		return 0;
+	return chunks > 1 && chunks * f->n <= f->state_chunks ? chunks : 0;
+}
+
+static void attend_chunks(const struct worker *t, uint32_t layer, size_t chunks)
+{
+	const struct forward *f = t->f;
+	size_t heads = f->arch->n_head_kv, n = f->n, first, last;
+	size_t of_head = n * (f->arch->n_head / heads) * kernel_state(f->arch->dim_v);
+
+	while (next_block(t, dealt(t, layer, FORWARD_ATTEND), chunks * heads, 1, &first, &last))
+		for (size_t u = first; u < last; u++) {
+			struct kernel_attn a = attention(t, layer, u % heads, 0, n);
+
+			if (u + 1 < last) {
+				size_t next = (u + 1) / heads * KERNELS_CHUNK;
+				struct kernel_attn b = attention(t, layer, (u + 1) % heads, 0, n);
+
+				a.k_next = kernel_key(&b, next);
+				a.v_next = kernel_value(&b, next);
+			}
+			f->kern->attend_chunk(&a, u / heads, f->states + u * of_head);
+		}
+	barrier(t);
+	for (size_t h = (size_t)t->i; h < heads; h += (size_t)t->count) {
+		struct kernel_attn a = attention(t, layer, h, 0, n);
+
+		f->kern->attend_join(&a, f->states + h * of_head, heads * of_head);
+	}
+}
+
 static void attend(const struct worker *t, uint32_t layer)
 {
 	struct forward *f = t->f;
-	const struct arch *a = f->arch;
-	size_t group = a->n_head / a->n_head_kv;
+	size_t heads = f->arch->n_head_kv, chunks = chunks_to_deal(t);
 	size_t tile = f->row ? 1 : ATTN_TILE, tiles = (f->n + tile - 1) / tile;
 
+	if (chunks) {
+		attend_chunks(t, layer, chunks);
+		return;
+	}
 	for (;;) {
 		size_t u = __atomic_fetch_add(dealt(t, layer, FORWARD_ATTEND), 1, __ATOMIC_RELAXED);
-		if (u >= tiles * a->n_head_kv)
+		if (u >= tiles * heads)
 			break;
 		/* The last tiles see the most positions: they come first, so that no thread waits
 		 * for one. */
-		size_t head = u % a->n_head_kv, token = (tiles - 1 - u / a->n_head_kv) * tile;
-		size_t left = f->n - token;
-		struct forward_row first = row(f, token);
-		struct kernel_attn at = {
-		    .dim_k = a->dim_k,
-		    .dim_v = a->dim_v,
-		    .heads = group,
-		    .tokens = left < tile ? left : tile,
-		    .pos = first.pos,
-		    .scale = (float)(1 / sqrt((double)a->dim_k)),
-		    .q = f->qkv + token * f->qkv_stride + head * group * a->dim_k,
-		    .q_stride = f->qkv_stride,
-		    .k = first.k + layer * f->cache.k_layer + head * f->cache.k_head,
-		    .v = first.v + layer * f->cache.v_layer + head * f->cache.v_head,
-		    .k_row_bytes = f->cache.k_row,
-		    .v_row_bytes = f->cache.v_row,
-		    .out = f->h + token * f->h_stride + head * group * a->dim_v,
-		    .out_stride = f->h_stride,
-		    .k_type = f->k_type,
-		    .v_type = f->v_type,
-		    .scratch = t->scratch,
-		};
-		f->kern->attend(&at);
+		size_t token = (tiles - 1 - u / heads) * tile, left = f->n - token;
+		struct kernel_attn a =
+		    attention(t, layer, u % heads, token, left < tile ? left : tile);
+
+		f->kern->attend(&a);
 	}
 }
 

@@ -19,8 +19,9 @@
 struct forward_cache {
 	uint8_t *k, *v;
 	size_t k_row, v_row;     /* bytes from one position to the next */
-	size_t k_head, v_head;   /* from one KV head to the next */
+	size_t k_head, v_head;   /* from one KV head to the next: KERNELS_CHUNK positions */
 	size_t k_layer, v_layer; /* from one layer to the next */
+	size_t k_chunk, v_chunk; /* from KERNELS_CHUNK positions to the next: all layers */
 };
 
 /* A token of a sequence of its own. */
@@ -53,7 +54,9 @@ struct forward {
 	float *q8_scale;
 	int32_t *q8_sum, *q8_sum256;
 	size_t sum_stride;
-	uint8_t *scratch; /* KERNELS_SCRATCH bytes per thread */
+	float *states;       /* (state_chunks, n_head, kernel_state) of chunks of the cache */
+	size_t state_chunks; /* 0: heads are not computed in parts */
+	uint8_t *scratch;    /* KERNELS_SCRATCH bytes per thread */
 	uint32_t
 	    *dealt; /* (n_layer, FORWARD_STAGES): blocks of each stage that threads have taken */
 };

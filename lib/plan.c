@@ -5,6 +5,7 @@
 #include "fmt.h"
 #include "head.h"
 #include "plan_device.h"
+#include "resident.h"
 #include "threads.h"
 
 #define HUGE_PAGE (UINT64_C(2) << 20)
@@ -35,10 +36,12 @@ static uint64_t max2(uint64_t a, uint64_t b)
  *   q8      (U, widest input)              int8 activations, with scale and sums per token
  *   rope    (U, n_rot)                     cosines, then sines
  *   dealt   (n_layer, PLAN_STAGES)         blocks of work that threads have taken
+ *   states  (chunks of ctx, n_head, state) attention by chunks of the cache, where there are two
  */
-void plan_buffers(struct plan_buffers *b, const struct arch *a, uint32_t ubatch)
+void plan_buffers(struct plan_buffers *b, const struct arch *a, uint32_t ubatch, uint32_t ctx)
 {
 	uint64_t n = ubatch, f = sizeof(float);
+	uint64_t chunks = round_up(ctx, KERNELS_CHUNK) / KERNELS_CHUNK;
 	uint64_t heads = (uint64_t)a->n_head * max2(a->dim_k, a->dim_v);
 	uint64_t qkv =
 	    (uint64_t)a->n_head * a->dim_k + (uint64_t)a->n_head_kv * (a->dim_k + a->dim_v);
@@ -59,16 +62,17 @@ void plan_buffers(struct plan_buffers *b, const struct arch *a, uint32_t ubatch)
 	b->q8_sum = arena_round(n * sizeof(int32_t));
 	b->q8_sum256 = arena_round(n * b->sum_stride * sizeof(int32_t));
 	b->dealt = arena_round((uint64_t)a->n_layer * PLAN_STAGES * sizeof(uint32_t));
+	b->states = chunks > 1 ? arena_round(chunks * a->n_head * kernel_state(a->dim_v) * f) : 0;
 	b->rope = 2 * arena_round(n * a->n_rot / 2 * f);
 }
 
-static uint64_t activation_bytes(const struct arch *a, uint32_t ubatch)
+static uint64_t activation_bytes(const struct arch *a, uint32_t ubatch, uint32_t ctx)
 {
 	struct plan_buffers b;
 
-	plan_buffers(&b, a, ubatch);
+	plan_buffers(&b, a, ubatch, ctx);
 	return b.x + b.h + b.qkv + b.gate + b.up + b.out + b.hidden + b.q8 + b.q8_scale + b.q8_sum +
-	       b.q8_sum256 + b.rope + b.dealt;
+	       b.q8_sum256 + b.rope + b.dealt + b.states;
 }
 
 static int kv_bytes(const struct arch *a, const struct plan_options *o, uint32_t ctx, enum dtype t,
@@ -142,6 +146,8 @@ int plan_make(struct plan *p, const struct arch *a, const struct weights *w, uin
 		return -1;
 	if (o->load == WEIGHTS_HUGETLB)
 		copied = round_up(copied, HUGE_PAGE);
+	p->huge_cache = (k + v) / 2 / (p->ctx / KERNELS_CHUNK * o->sequences) >= PLAN_HUGE_CHUNK &&
+	                resident_huge();
 	set(p, PLAN_WEIGHTS_MAPPED, "weights.mapped", MEM_WEIGHTS, PLAN_MAPPED, w->mapped,
 	    "tensors used where the file is mapped");
 	set(p, PLAN_WEIGHTS_COPIED, "weights.copied", MEM_WEIGHTS, PLAN_PRIVATE, copied,
@@ -150,7 +156,7 @@ int plan_make(struct plan *p, const struct arch *a, const struct weights *w, uin
 	set(p, PLAN_KV_K, "kv.k", MEM_KV, PLAN_PRIVATE, k, "cached keys");
 	set(p, PLAN_KV_V, "kv.v", MEM_KV, PLAN_PRIVATE, v, "cached values");
 	set(p, PLAN_ACTIVATION, "activation", MEM_ACTIVATION, PLAN_PRIVATE,
-	    activation_bytes(a, o->ubatch), "buffers of one ubatch");
+	    activation_bytes(a, o->ubatch, p->ctx), "buffers of one ubatch");
 	set(p, PLAN_LOGITS, "logits", MEM_ACTIVATION, PLAN_PRIVATE,
 	    arena_round((uint64_t)o->logits_rows * a->n_vocab * sizeof(float)),
 	    "logits of the positions asked for");

@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "kernels.h"
 #include "weights.h"
 
 struct plan_options {
@@ -59,10 +60,12 @@ struct plan {
 	struct plan_region region[PLAN_REGIONS];
 	uint32_t ctx; /* positions per sequence, rounded up to PLAN_CTX_STEP */
 	uint32_t host_layers;
+	int huge_cache; /* large enough for huge pages, which this system gives */
 };
 
-/* Cache positions come in multiples of this (the block of the attention kernels). */
-#define PLAN_CTX_STEP 64
+/* Cache positions come in multiples of this.  A sequence's cache is (chunk of that many positions,
+ * layer, KV head, position): positions that are stored lie in front, side by side. */
+#define PLAN_CTX_STEP KERNELS_CHUNK
 
 /* What options that were left open become, and what they are cut to: ctx 0 is the model's, at most
  * PLAN_CTX; ubatch 0 is PLAN_UBATCH, at most ctx; types NONE are F16; the other zeros are 1;
@@ -86,6 +89,9 @@ uint64_t plan_screen(const struct weights *w, const struct plan_options *o);
 int plan_make(struct plan *p, const struct arch *a, const struct weights *w, uint64_t vocab_bytes,
               const struct plan_options *o, struct err *e);
 
+/* From here on a chunk of cached keys or values, bytes, is put on huge pages. */
+#define PLAN_HUGE_CHUNK (UINT64_C(2) << 20)
+
 /* Bytes of one cached row of n values. */
 uint64_t plan_kv_row(enum dtype t, uint32_t n);
 
@@ -94,11 +100,12 @@ struct plan_buffers {
 	uint64_t x, h, qkv, gate, up, out, hidden; /* float32, per ubatch */
 	uint64_t q8, q8_scale, q8_sum, q8_sum256;
 	uint64_t dealt;                                     /* counters of the stages */
+	uint64_t states;                                    /* of chunks; 0: there is one */
 	uint64_t rope;                                      /* cosines and sines */
 	uint64_t x_stride, h_stride, qkv_stride, ff_stride; /* elements between rows */
 	uint64_t sum_stride;                                /* of q8_sum256 */
 };
-void plan_buffers(struct plan_buffers *b, const struct arch *a, uint32_t ubatch);
+void plan_buffers(struct plan_buffers *b, const struct arch *a, uint32_t ubatch, uint32_t ctx);
 
 /* Total bytes of the regions of one kind. */
 uint64_t plan_total(const struct plan *p, enum plan_kind kind);

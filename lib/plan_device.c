@@ -216,7 +216,7 @@ void plan_device_buffers(struct plan_device_buffers *b, struct plan_device_stagi
 
 	memset(b, 0, sizeof *b);
 	memset(s, 0, sizeof *s);
-	plan_buffers(&host, a, o->ubatch);
+	plan_buffers(&host, a, o->ubatch, 0);
 	b->rows = (uint32_t)n;
 	b->head_rows = (uint32_t)max2(o->logits_rows, batch(o));
 	b->x_stride = host.x_stride;

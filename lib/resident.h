@@ -7,4 +7,7 @@
 /* Bytes (RSS, from /proc/self/statm); 0 where it cannot be read. */
 uint64_t resident_bytes(void);
 
+/* Whether the system gives huge pages of 2 MiB to memory for which madvise asks. */
+int resident_huge(void);
+
 #endif

@@ -76,7 +76,9 @@ static int take_regions(struct session *s, struct err *e)
 				return -1;
 			*a = (struct arena){
 			    .base = s->huge, .size = r->bytes, .tag = r->tag, .name = r->name};
-		} else if (arena_init(a, r->tag, r->name, r->bytes, e)) {
+		} else if (s->plan.huge_cache && (mine[i] == PLAN_KV_K || mine[i] == PLAN_KV_V)
+		               ? arena_init_huge(a, r->tag, r->name, r->bytes, e)
+		               : arena_init(a, r->tag, r->name, r->bytes, e)) {
 			return -1;
 		}
 		s->taken.region[mine[i]].bytes = a->size;
@@ -95,10 +97,12 @@ static void set_cache(struct session *s)
 
 	c->k_row = plan_kv_row(s->o.k_type, s->arch.dim_k);
 	c->v_row = plan_kv_row(s->o.v_type, s->arch.dim_v);
-	c->k_head = c->k_row * s->plan.ctx;
-	c->v_head = c->v_row * s->plan.ctx;
+	c->k_head = c->k_row * KERNELS_CHUNK;
+	c->v_head = c->v_row * KERNELS_CHUNK;
 	c->k_layer = c->k_head * s->arch.n_head_kv;
 	c->v_layer = c->v_head * s->arch.n_head_kv;
+	c->k_chunk = c->k_layer * s->f.layers;
+	c->v_chunk = c->v_layer * s->f.layers;
 }
 
 static void set_buffers(struct session *s)
@@ -106,7 +110,7 @@ static void set_buffers(struct session *s)
 	struct plan_buffers b;
 	struct forward *f = &s->f;
 
-	plan_buffers(&b, &s->arch, s->o.ubatch);
+	plan_buffers(&b, &s->arch, s->o.ubatch, s->plan.ctx);
 	f->x = carve(s, PLAN_ACTIVATION, b.x);
 	f->h = carve(s, PLAN_ACTIVATION, b.h);
 	f->qkv = carve(s, PLAN_ACTIVATION, b.qkv);
@@ -121,6 +125,8 @@ static void set_buffers(struct session *s)
 	f->cos = carve(s, PLAN_ACTIVATION, b.rope / 2);
 	f->sin = carve(s, PLAN_ACTIVATION, b.rope / 2);
 	f->dealt = carve(s, PLAN_ACTIVATION, b.dealt);
+	f->states = carve(s, PLAN_ACTIVATION, b.states);
+	f->state_chunks = b.states ? s->plan.ctx / KERNELS_CHUNK : 0;
 	f->x_stride = b.x_stride;
 	f->h_stride = b.h_stride;
 	f->qkv_stride = b.qkv_stride;
@@ -255,9 +261,10 @@ static struct forward_row row_of(const struct session *s, uint32_t seq)
 {
 	const struct forward_cache *c = &s->f.cache;
 
-	return (struct forward_row){s->arena[PLAN_KV_K].base + seq * c->k_layer * s->f.layers,
-	                            s->arena[PLAN_KV_V].base + seq * c->v_layer * s->f.layers,
-	                            s->length[seq]};
+	size_t chunk = seq * (size_t)(s->plan.ctx / KERNELS_CHUNK);
+
+	return (struct forward_row){s->arena[PLAN_KV_K].base + chunk * c->k_chunk,
+	                            s->arena[PLAN_KV_V].base + chunk * c->v_chunk, s->length[seq]};
 }
 
 static int check_ids(const struct session *s, const int32_t *ids, size_t n, struct err *e)
@@ -453,16 +460,19 @@ int session_pretend(struct session *s, uint32_t seq, uint32_t n, struct err *e)
 {
 	const struct forward_cache *c = &s->f.cache;
 	size_t heads = (size_t)s->f.layers * s->arch.n_head_kv;
-	uint8_t *k = s->arena[PLAN_KV_K].base + seq * heads * c->k_head;
-	uint8_t *v = s->arena[PLAN_KV_V].base + seq * heads * c->v_head;
 
 	if (n > s->o.ctx || seq >= s->o.sequences)
 		return err_set(e, ERR_TROUBLE, "%u tokens in sequence %u, the context holds %u", n,
 		               seq, s->o.ctx);
 	/* A device's part holds zeros, or what was there before. */
-	for (size_t h = 0; h < heads; h++) {
-		memset(k + h * c->k_head, PRETENDED, n * c->k_row);
-		memset(v + h * c->v_head, PRETENDED, n * c->v_row);
+	struct forward_row at = row_of(s, seq);
+	for (size_t p = 0; p < n; p += KERNELS_CHUNK, at.k += c->k_chunk, at.v += c->v_chunk) {
+		size_t m = n - p < KERNELS_CHUNK ? n - p : KERNELS_CHUNK;
+
+		for (size_t h = 0; h < heads; h++) {
+			memset(at.k + h * c->k_head, PRETENDED, m * c->k_row);
+			memset(at.v + h * c->v_head, PRETENDED, m * c->v_row);
+		}
 	}
 	s->length[seq] = n;
 	return 0;

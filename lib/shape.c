@@ -27,8 +27,6 @@
 
 #define MAX_LAYERS 4096
 #define MAX_VALUES (1u << 26)
-/* Positions come in multiples of this in every cache that we take. */
-#define STEP 64
 
 struct reader {
 	struct shape *s;
@@ -467,7 +465,7 @@ uint32_t shape_positions(const struct shape *s, uint32_t i, uint32_t ctx, uint32
 
 	if (window && window + ubatch < n)
 		n = window + ubatch;
-	n = (n + STEP - 1) / STEP * STEP;
+	n = (n + SHAPE_STEP - 1) / SHAPE_STEP * SHAPE_STEP;
 	return n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
 }
 

@@ -8,6 +8,9 @@
 
 #include "gguf.h"
 
+/* Positions come in multiples of this in a layer's cache (as PLAN_CTX_STEP). */
+#define SHAPE_STEP 256
+
 struct shape_layer {
 	uint32_t kv_heads;     /* 0: nothing is cached per token */
 	uint32_t dim_k, dim_v; /* values of one cached key and value row of one head */

@@ -294,6 +294,11 @@ static int estimate(const struct solve *s, const struct look *l, const struct fo
 		return 0;
 	if (least_with(s, o, PLAN_KV_K, l->most[PLAN_KV_K], f->options.ctx, put_fill, &fill, e))
 		return -1;
+	/* A chunk is resident at once on huge pages: it may be full. */
+	if (f->huge_cache && fill) {
+		fill += (f->ctx - fill) % PLAN_CTX_STEP;
+		put_fill(o, fill < f->options.ctx ? fill : f->options.ctx);
+	}
 	if (s->o.prompt)
 		return 0;
 	return least_with(s, o, PLAN_ACTIVATION, l->most[PLAN_ACTIVATION], fill, put_prompt,

@@ -189,16 +189,16 @@ kv_of() { # KEY=VALUE...: bytes of k, v and state, with -c 1000 -u 24 in f16
 }
 
 @test "layers with a window keep the window and a ubatch" {
-	# 6 layers of 2 heads of 64 values: 5 keep 128 positions (100 + 24, rounded), one 1024
+	# 6 layers of 2 heads of 64 values: 5 keep 256 positions (100 + 24, rounded), one 1024
 	[ "$(kv_of general.architecture=gemma3 gemma3.block_count=6 gemma3.embedding_length=256 \
 		gemma3.attention.head_count=4 gemma3.attention.head_count_kv=2 \
 		gemma3.attention.sliding_window=100)" = \
-		"$((2 * 64 * 2 * (5 * 128 + 1024))) $((2 * 64 * 2 * (5 * 128 + 1024))) 0" ]
+		"$((2 * 64 * 2 * (5 * 256 + 1024))) $((2 * 64 * 2 * (5 * 256 + 1024))) 0" ]
 	grep -q 'sliding_window_pattern is missing: 6' "$tmp/err"
 	[ "$(kv_of general.architecture=x x.block_count=2 x.embedding_length=256 \
 		x.attention.head_count=4 x.attention.sliding_window=100 \
 		x.attention.sliding_window_pattern=1,0)" = \
-		"$((4 * 64 * 2 * (128 + 1024))) $((4 * 64 * 2 * (128 + 1024))) 0" ]
+		"$((4 * 64 * 2 * (256 + 1024))) $((4 * 64 * 2 * (256 + 1024))) 0" ]
 }
 
 @test "layers with a window may have other lengths, and the usual ones are known" {
@@ -207,7 +207,7 @@ kv_of() { # KEY=VALUE...: bytes of k, v and state, with -c 1000 -u 24 in f16
 		gemma4.attention.key_length=512 gemma4.attention.value_length=512 \
 		gemma4.attention.key_length_swa=256 gemma4.attention.value_length_swa=128 \
 		gemma4.attention.sliding_window=100 gemma4.attention.sliding_window_pattern=1,0)" = \
-		"$((2 * 2 * (256 * 128 + 512 * 1024))) $((2 * 2 * (128 * 128 + 512 * 1024))) 0" ]
+		"$((2 * 2 * (256 * 256 + 512 * 1024))) $((2 * 2 * (128 * 256 + 512 * 1024))) 0" ]
 	# every layer of phi3 looks back at everything; the first of each four of smallthinker
 	[ "$(kv_of general.architecture=phi3 phi3.block_count=2 phi3.embedding_length=256 \
 		phi3.attention.head_count=4 phi3.attention.sliding_window=100)" = \
@@ -215,7 +215,7 @@ kv_of() { # KEY=VALUE...: bytes of k, v and state, with -c 1000 -u 24 in f16
 	[ "$(kv_of general.architecture=smallthinker smallthinker.block_count=5 \
 		smallthinker.embedding_length=256 smallthinker.attention.head_count=4 \
 		smallthinker.attention.sliding_window=100)" = \
-		"$((256 * 2 * (2 * 1024 + 3 * 128))) $((256 * 2 * (2 * 1024 + 3 * 128))) 0" ]
+		"$((256 * 2 * (2 * 1024 + 3 * 256))) $((256 * 2 * (2 * 1024 + 3 * 256))) 0" ]
 }
 
 @test "KV heads may differ by layer, and keys and values in length" {
@@ -463,7 +463,7 @@ of_type() { # ID BYTES: what two tensors of 64 x 256 that lie so far apart are t
 
 @test "--explain gives each number its formula, and products are right" {
 	run bitnet-memplan -b --explain -c 128 "$model"
-	[[ $output == *'= 4 layers x 1 sequences x 2 KV heads x 128 positions x 128 bytes (a row of 64 values in F16)'* ]]
+	[[ $output == *'= 4 layers x 1 sequences x 2 KV heads x 256 positions x 128 bytes (a row of 64 values in F16)'* ]]
 	bitnet-memplan -J -c 128 -B 3 -t 2 "$model" | jq -r '(.regions + .process)[] |
 		select(.formula | test("^[0-9]+ ?[a-zA-Z ]*( x [0-9]+ ?[a-zA-Z ]*)+")) |
 		select(.name | test("kv|logits|sampler|scratch|stacks")) | "\(.name) \(.bytes) \(.formula)"' |
@@ -480,7 +480,7 @@ of_type() { # ID BYTES: what two tensors of 64 x 256 that lie so far apart are t
 		gemma3.attention.sliding_window=100
 	bitnet-memplan -J -c 1000 -u 24 "$tmp/a.gguf" 2>/dev/null | jq -r '.regions[] | select(.tag == "kv") | "\(.bytes) \(.formula)"' |
 		while read -r bytes formula; do
-			[ "$formula" = '6 layers x 1 sequences x 2 KV heads x 128 positions x 128 bytes + 1 layers x 1 sequences x 2 KV heads x 1024 positions x 128 bytes' ]
+			[ "$formula" = '6 layers x 1 sequences x 2 KV heads x 256 positions x 128 bytes + 1 layers x 1 sequences x 2 KV heads x 1024 positions x 128 bytes' ]
 			[ "$bytes" = $(($(sed 's/[a-wyzA-Z]//g; s/x/*/g' <<<"$formula"))) ]
 		done
 }

@@ -37,6 +37,25 @@ static void edges(void)
 	CHECK_INT(e.status, ERR_TROUBLE);
 }
 
+/* On huge pages or not: as others, at a multiple of 2 MiB. */
+static void huge_pages(void)
+{
+	struct arena a;
+	size_t bytes = (5 << 20) + 640;
+
+	CHECK(arena_init_huge(&a, MEM_KV, "kv", bytes, NULL) == 0);
+	uint8_t *p = arena_take(&a, bytes);
+	CHECK(p && (uintptr_t)p % (2 << 20) == 0);
+	CHECK(p[0] == 0 && p[bytes - 1] == 0);
+	p[0] = p[bytes - 1] = 1;
+	CHECK(!arena_take(&a, 1));
+	arena_forget(&a);
+	CHECK(p[0] == 0 && p[bytes - 1] == 0);
+	arena_fini(&a);
+	CHECK(arena_init_huge(&a, MEM_KV, "none", 0, NULL) == 0);
+	arena_fini(&a);
+}
+
 static void scopes_nest(void)
 {
 	struct arena a;
@@ -201,6 +220,7 @@ static void failing_on_purpose(void)
 int main(void)
 {
 	RUN(edges);
+	RUN(huge_pages);
 	RUN(scopes_nest);
 	RUN(scope_tells_what_outlived_it);
 #ifndef ANNOUNCE_ASAN

@@ -28,5 +28,7 @@ kernel_mul scalar_mul_ternary;
 
 /* Attention over heads of any width. */
 void scalar_attend(const struct kernel_attn *a);
+void scalar_attend_chunk(const struct kernel_attn *a, size_t chunk, float *state);
+void scalar_attend_join(const struct kernel_attn *a, const float *state, size_t step);
 
 #endif

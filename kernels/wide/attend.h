@@ -1,16 +1,18 @@
 /*
  * Attention in blocks of 64 positions: keys and values of a block are converted to float32 once
- * and serve all queries; where there are few queries, 16-bit floats are converted where they are
- * used, to the same bits.  The order of the sums is that of scalar/attend.c; products are fused
- * into sums, so results differ from it by rounding, and do not depend on the batch.
- * Included by a set's wide.c behind its lanes.h.
+ * and serve all queries; where there are few queries they are converted where they are used, to the
+ * same bits.  The order of the sums is that of scalar/attend.c; products are fused into sums, so
+ * results differ from it by rounding, and do not depend on the batch.
+ * Included by a set's wide.c behind its lanes.h and decode.h.
  *
- * scratch: keys (64, width), values (64, width), scores (GROUP, 64), running maxima and sums.
+ * scratch: keys (64, width), values (64, width), scores (GROUP, 64), states (QUERIES), maxima and
+ * sums.
  */
 #ifndef WIDE_ATTEND_H
 #define WIDE_ATTEND_H
 
 #include "../kernels.h"
+#include "decode.h"
 #include "vector.h"
 
 #define BLOCK 64
@@ -20,22 +22,30 @@
 
 /* Queries (a token and a head each) that one pass over the cached rows serves, and those of them
  * whose scores are kept between the keys and the values. */
-#define QUERIES 1024
+#define QUERIES 128
 #define GROUP   16
+
+_Static_assert((2 * BLOCK * WIDTH_MAX + GROUP * BLOCK + QUERIES * (WIDTH_MAX + 16 + 2)) *
+                       sizeof(float) <=
+                   KERNELS_SCRATCH,
+               "the work space of attention");
 
 struct pass {
 	const struct kernel_attn *a;
 	const struct kernels *k; /* for its conversions */
 	size_t first, count;  /* queries of this pass; query i is token i / heads, head i % heads */
 	float *keys, *values; /* (BLOCK, width) */
-	size_t key_width, value_width; /* multiples of 16 */
+	size_t key_width, value_width; /* multiples of 32 */
 	float *scores;                 /* (GROUP, BLOCK) */
-	float *max, *sum;              /* (count) */
+	float *state;                  /* (count, kernel_state) of the chunk that is computed */
+	float *max, *sum;              /* (count) of the chunks so far */
+	/* Rows of the block that is computed, and of the one behind it, which are fetched. */
+	const uint8_t *k_rows, *v_rows, *k_ahead, *v_ahead;
 };
 
 static size_t widened(size_t n)
 {
-	return (n + 15) / 16 * 16;
+	return (n + 31) / 32 * 32;
 }
 
 static size_t seen_from(const struct kernel_attn *a, size_t end)
@@ -63,17 +73,6 @@ static void convert(const struct kernels *k, enum dtype type, const uint8_t *row
 	}
 }
 
-/* Four rows of the next block, while this one is computed with. */
-static inline void fetch_rows(enum dtype type, const uint8_t *rows, size_t row_bytes, size_t dim)
-{
-	const struct dtype_info *info = dtype_get(type);
-	size_t used = dim / info->block * info->block_bytes;
-
-	for (size_t p = 0; p < 4; p++, rows += row_bytes)
-		for (size_t b = 0; b < used; b += 64)
-			fetch(rows + b);
-}
-
 static inline const float *query(const struct pass *s, size_t i)
 {
 	const struct kernel_attn *a = s->a;
@@ -81,52 +80,112 @@ static inline const float *query(const struct pass *s, size_t i)
 	return a->q + i / a->heads * a->q_stride + i % a->heads * a->dim_k;
 }
 
-static inline v16 load_f32(const uint8_t *p)
+static inline float *state_of(const struct pass *s, size_t i)
 {
-	return v16_load((const float *)(const void *)p);
+	return s->state + (i - s->first) * kernel_state(s->a->dim_v);
 }
 
-/* Scores of QS queries from i on, for positions p..p+3 of the block whose keys are rows of values
- * of BYTES each. */
-#define DEFINE_SCORES(NAME, QS, BYTES, LOAD)                                                       \
-	static inline void NAME(const struct pass *s, size_t i, size_t p, const uint8_t *rows,     \
-	                        size_t row_bytes, float *out)                                      \
-	{                                                                                          \
-		const uint8_t *key = rows + p * row_bytes;                                         \
-		const float *q[QS];                                                                \
-		size_t dim = s->a->dim_k, d = 0;                                                   \
-		v16 acc[QS][4];                                                                    \
-                                                                                                   \
-		for (size_t j = 0; j < QS; j++) {                                                  \
-			q[j] = query(s, i + j);                                                    \
-			for (size_t n = 0; n < 4; n++)                                             \
-				acc[j][n] = v16_zero();                                            \
-		}                                                                                  \
-		for (; d < dim; d += 16) {                                                         \
-			v16 k[4];                                                                  \
-                                                                                                   \
-			for (size_t n = 0; n < 4 && (BYTES) == 2 && d % 32 == 0; n++)              \
-				fetch(key + (n + BLOCK) * row_bytes + d * (BYTES));                \
-                                                                                                   \
-			for (size_t n = 0; n < 4; n++)                                             \
-				k[n] = LOAD(key + n * row_bytes + d * (BYTES));                    \
-			for (size_t j = 0; j < QS; j++) {                                          \
-				v16 x = d + 16 <= dim ? v16_load(q[j] + d)                         \
-				                      : v16_load_n(q[j] + d, dim - d);             \
-                                                                                                   \
-				for (size_t n = 0; n < 4; n++)                                     \
-					acc[j][n] = v16_fma(x, k[n], acc[j][n]);                   \
-			}                                                                          \
-		}                                                                                  \
-		for (size_t j = 0; j < QS; j++)                                                    \
-			v16_sums4(out + j * BLOCK + p, acc[j][0], acc[j][1], acc[j][2],            \
-			          acc[j][3]);                                                      \
-	}
+static inline float *tail_of(const struct pass *s, size_t i)
+{
+	return state_of(s, i + 1) - 16;
+}
 
-DEFINE_SCORES(scores_1, 1, 4, load_f32)
-DEFINE_SCORES(scores_n, TILE_Q, 4, load_f32)
-DEFINE_SCORES(scores_f16_1, 1, 2, v16_f16)
-DEFINE_SCORES(scores_f16_n, TILE_Q, 2, v16_f16)
+static inline void fetch_bytes(const uint8_t *p, size_t n)
+{
+	for (size_t b = 0; b < n; b += 64)
+		fetch(p + b);
+}
+
+/* Values d..d+31 of a row, d a multiple of 32. */
+static inline void row_f32(v16 v[2], const uint8_t *row, size_t d)
+{
+	const float *f = (const float *)(const void *)row + d;
+
+	v[0] = v16_load(f);
+	v[1] = v16_load(f + 16);
+}
+
+static inline void row_f16(v16 v[2], const uint8_t *row, size_t d)
+{
+	v[0] = v16_f16(row + 2 * d);
+	v[1] = v16_f16(row + 2 * d + 32);
+}
+
+static inline void row_bf16(v16 v[2], const uint8_t *row, size_t d)
+{
+	v[0] = v16_bf16(row + 2 * d);
+	v[1] = v16_bf16(row + 2 * d + 32);
+}
+
+static inline void row_q8_0(v16 v[2], const uint8_t *row, size_t d)
+{
+	block_q8_0(v, row + d / 32 * 34);
+}
+
+static inline void row_q4_0(v16 v[2], const uint8_t *row, size_t d)
+{
+	block_q4_0(v, row + d / 32 * 18);
+}
+
+/* Scores of QS queries for positions lo..hi - 1, multiples of 4; rows ahead are fetched, unless
+ * that is NULL. */
+typedef void scores_fn(const float *const *q, size_t dim, const uint8_t *rows, size_t row_bytes,
+                       const uint8_t *ahead, size_t lo, size_t hi, float *out);
+
+/* What is left of rows that are no multiple of 32 has a step of its own: in the loop it would keep
+ * the sums out of registers. */
+#define SCORES_STEP(QS, LOAD, X0, X1)                                                              \
+	do {                                                                                       \
+		v16 k[4][2];                                                                       \
+                                                                                                   \
+		for (size_t n = 0; n < 4; n++)                                                     \
+			LOAD(k[n], key + n * row_bytes, d);                                        \
+		for (size_t j = 0; j < QS; j++) {                                                  \
+			v16 x = X0;                                                                \
+                                                                                                   \
+			for (size_t n = 0; n < 4; n++)                                             \
+				acc[j][n] = v16_fma(x, k[n][0], acc[j][n]);                        \
+		}                                                                                  \
+		for (size_t j = 0; j < QS; j++) {                                                  \
+			v16 x = X1;                                                                \
+                                                                                                   \
+			for (size_t n = 0; n < 4; n++)                                             \
+				acc[j][n] = v16_fma(x, k[n][1], acc[j][n]);                        \
+		}                                                                                  \
+	} while (0)
+
+#define DEFINE_SCORES(NAME, QS, LOAD)                                                              \
+	static void NAME(const float *const *queries, size_t dim, const uint8_t *rows,             \
+	                 size_t row_bytes, const uint8_t *ahead, size_t lo, size_t hi, float *out) \
+	{                                                                                          \
+		const float *q[QS];                                                                \
+                                                                                                   \
+		for (size_t j = 0; j < QS; j++)                                                    \
+			q[j] = queries[j];                                                         \
+		for (size_t p = lo; p < hi; p += 4) {                                              \
+			const uint8_t *key = rows + p * row_bytes;                                 \
+			size_t d = 0;                                                              \
+			v16 acc[QS][4];                                                            \
+                                                                                                   \
+			if (ahead)                                                                 \
+				fetch_bytes(ahead + p * row_bytes, 4 * row_bytes);                 \
+			for (size_t j = 0; j < QS; j++)                                            \
+				for (size_t n = 0; n < 4; n++)                                     \
+					acc[j][n] = v16_zero();                                    \
+			for (; d + 32 <= dim; d += 32)                                             \
+				SCORES_STEP(QS, LOAD, v16_load(q[j] + d),                          \
+				            v16_load(q[j] + d + 16));                              \
+			if (d < dim) {                                                             \
+				size_t n0 = dim - d < 16 ? dim - d : 16, n1 = dim - d - n0;        \
+                                                                                                   \
+				SCORES_STEP(QS, LOAD, v16_load_n(q[j] + d, n0),                    \
+				            v16_load_n(q[j] + d + n0, n1));                        \
+			}                                                                          \
+			for (size_t j = 0; j < QS; j++)                                            \
+				v16_sums4(out + j * BLOCK + p, acc[j][0], acc[j][1], acc[j][2],    \
+				          acc[j][3]);                                              \
+		}                                                                                  \
+	}
 
 /* Scores to weights exp(score - maximum); returns what the sums so far are multiplied by. */
 static float weigh(float *score, size_t lo, size_t hi, float scale, float *max, float *sum)
@@ -155,10 +214,17 @@ static float weigh(float *score, size_t lo, size_t hi, float scale, float *max, 
 	return t[0];
 }
 
-/* out[0..16 VECTORS) = out * keep + sum of weight * value row, positions ascending. */
-#define DEFINE_GATHER(NAME, QS, VECTORS, BYTES, LOAD)                                              \
-	static inline void NAME(float *const out[QS], const float keep[QS], const float *weight,   \
-	                        const uint8_t *value, size_t row_bytes, size_t lo, size_t hi)      \
+/* out[0..16 VECTORS) = out * keep + sum of weight * values from..from + 16 VECTORS - 1 of the rows
+ * of positions lo..hi - 1, ascending.  For each position `share` bytes of the rows ahead are
+ * fetched, unless that is NULL. */
+typedef void gather_fn(float *const *out, const float *keep, const float *weight,
+                       const uint8_t *rows, size_t row_bytes, const uint8_t *ahead, size_t share,
+                       size_t from, size_t lo, size_t hi);
+
+#define DEFINE_GATHER(NAME, QS, VECTORS, LOAD)                                                     \
+	static void NAME(float *const *out, const float *keep, const float *weight,                \
+	                 const uint8_t *rows, size_t row_bytes, const uint8_t *ahead,              \
+	                 size_t share, size_t from, size_t lo, size_t hi)                          \
 	{                                                                                          \
 		v16 acc[QS][VECTORS];                                                              \
                                                                                                    \
@@ -168,11 +234,10 @@ static float weigh(float *score, size_t lo, size_t hi, float scale, float *max, 
 		for (size_t p = lo; p < hi; p++) {                                                 \
 			v16 v[VECTORS];                                                            \
                                                                                                    \
-			for (size_t n = 0; n < VECTORS && (BYTES) == 2; n += 2)                    \
-				fetch(value + (p + BLOCK) * row_bytes + 16 * n * (BYTES));         \
-                                                                                                   \
-			for (size_t n = 0; n < VECTORS; n++)                                       \
-				v[n] = LOAD(value + p * row_bytes + 16 * n * (BYTES));             \
+			if (ahead)                                                                 \
+				fetch_bytes(ahead + p * share, share);                             \
+			for (size_t n = 0; n < VECTORS; n += 2)                                    \
+				LOAD(v + n, rows + p * row_bytes, from + 16 * n);                  \
 			for (size_t j = 0; j < QS; j++) {                                          \
 				v16 x = v16_set(weight[j * BLOCK + p]);                            \
                                                                                                    \
@@ -185,20 +250,46 @@ static float weigh(float *score, size_t lo, size_t hi, float scale, float *max, 
 				v16_store(out[j] + 16 * n, acc[j][n]);                             \
 	}
 
-DEFINE_GATHER(gather_1_1, 1, 1, 4, load_f32)
-DEFINE_GATHER(gather_1_n, 1, TILE_D, 4, load_f32)
-DEFINE_GATHER(gather_n_n, TILE_Q, TILE_D, 4, load_f32)
-DEFINE_GATHER(gather_f16_1, 1, TILE_D, 2, v16_f16)
-DEFINE_GATHER(gather_f16_n, TILE_Q, TILE_D, 2, v16_f16)
+/* The code for rows of one type: for one query, and for a tile of them. */
+struct row_code {
+	scores_fn *scores, *scores_tile;
+	gather_fn *gather, *gather_tile;
+};
+
+#define DEFINE_ROWS(TYPE)                                                                          \
+	DEFINE_SCORES(scores_##TYPE, 1, row_##TYPE)                                                \
+	DEFINE_SCORES(scores_##TYPE##_tile, TILE_Q, row_##TYPE)                                    \
+	DEFINE_GATHER(gather_##TYPE, 1, TILE_D, row_##TYPE)                                        \
+	DEFINE_GATHER(gather_##TYPE##_tile, TILE_Q, TILE_D, row_##TYPE)                            \
+	static const struct row_code code_##TYPE = {scores_##TYPE, scores_##TYPE##_tile,           \
+	                                            gather_##TYPE, gather_##TYPE##_tile};
+
+DEFINE_ROWS(f32)
+DEFINE_ROWS(f16)
+DEFINE_ROWS(bf16)
+DEFINE_ROWS(q8_0)
+DEFINE_ROWS(q4_0)
+DEFINE_GATHER(gather_f32_2, 1, 2, row_f32)
+
+static const struct row_code *code_for(enum dtype type)
+{
+	switch (type) {
+	case DTYPE_F16:
+		return &code_f16;
+	case DTYPE_BF16:
+		return &code_bf16;
+	case DTYPE_Q8_0:
+		return &code_q8_0;
+	case DTYPE_Q4_0:
+		return &code_q4_0;
+	default:
+		return &code_f32;
+	}
+}
 
 static const uint8_t *bytes_of_floats(const float *p)
 {
 	return (const uint8_t *)(const void *)p;
-}
-
-static float *out_of(const struct kernel_attn *a, size_t i)
-{
-	return a->out + i / a->heads * a->out_stride + i % a->heads * a->dim_v;
 }
 
 /* Values of one query, any width. */
@@ -206,27 +297,21 @@ static void gather(const struct pass *s, size_t i, const float *weight, float ke
                    size_t hi)
 {
 	size_t d = 0, dim = s->a->dim_v;
-	float *o = out_of(s->a, i), pad[16] = {0};
+	const uint8_t *rows = bytes_of_floats(s->values);
+	float *o = state_of(s, i), pad[32] = {0};
 
 	for (; d + 16 * TILE_D <= dim; d += 16 * TILE_D) {
 		float *at = o + d;
 
-		gather_1_n(&at, &keep, weight, bytes_of_floats(s->values + d), 4 * s->value_width,
-		           lo, hi);
+		gather_f32(&at, &keep, weight, rows, 4 * s->value_width, NULL, 0, d, lo, hi);
 	}
-	for (; d + 16 <= dim; d += 16) {
-		float *at = o + d;
-
-		gather_1_1(&at, &keep, weight, bytes_of_floats(s->values + d), 4 * s->value_width,
-		           lo, hi);
-	}
-	if (d < dim) {
+	for (; d < dim; d += 32) {
+		size_t n = dim - d < 32 ? dim - d : 32;
 		float *at = pad;
 
-		memcpy(pad, o + d, (dim - d) * sizeof *o);
-		gather_1_1(&at, &keep, weight, bytes_of_floats(s->values + d), 4 * s->value_width,
-		           lo, hi);
-		memcpy(o + d, pad, (dim - d) * sizeof *o);
+		memcpy(pad, o + d, n * sizeof *o);
+		gather_f32_2(&at, &keep, weight, rows, 4 * s->value_width, NULL, 0, d, lo, hi);
+		memcpy(o + d, pad, n * sizeof *o);
 	}
 }
 
@@ -238,20 +323,30 @@ static void gather_tile(const struct pass *s, size_t i, const float *weight, con
 		float *at[TILE_Q];
 
 		for (size_t j = 0; j < TILE_Q; j++)
-			at[j] = out_of(s->a, i + j) + d;
-		gather_n_n(at, keep, weight, bytes_of_floats(s->values + d), 4 * s->value_width, lo,
-		           hi);
+			at[j] = state_of(s, i + j) + d;
+		gather_f32_tile(at, keep, weight, bytes_of_floats(s->values), 4 * s->value_width,
+		                NULL, 0, d, lo, hi);
 	}
+}
+
+static float weigh_query(const struct pass *s, size_t i, float *scores, size_t lo, size_t hi)
+{
+	float *tail = tail_of(s, i);
+
+	return weigh(scores, lo, hi, s->a->scale, &tail[0], &tail[1]);
 }
 
 /* Queries i..i + n - 1 (n <= GROUP) against the converted block. */
 static void group(const struct pass *s, size_t i, size_t n, size_t block)
 {
 	const struct kernel_attn *a = s->a;
+	const uint8_t *rows = bytes_of_floats(s->keys);
 	size_t lo[GROUP], hi[GROUP], least = BLOCK, most = 0, j = 0;
+	const float *q[GROUP];
 	float keep[GROUP];
 
 	for (j = 0; j < n; j++) {
+		q[j] = query(s, i + j);
 		if (!sees(a, i + j, block, &lo[j], &hi[j]))
 			lo[j] = hi[j] = 0;
 		else if (lo[j] < least)
@@ -259,25 +354,20 @@ static void group(const struct pass *s, size_t i, size_t n, size_t block)
 		most = hi[j] > most ? hi[j] : most;
 	}
 	for (size_t p = least / 4 * 4; p < most; p += 4) {
-		size_t next = block + BLOCK + p;
-
 		if (i == s->first) {
-			fetch_rows(a->k_type, a->k + next * a->k_row_bytes, a->k_row_bytes,
-			           a->dim_k);
-			fetch_rows(a->v_type, a->v + next * a->v_row_bytes, a->v_row_bytes,
-			           a->dim_v);
+			fetch_bytes(s->k_ahead + p * a->k_row_bytes, 4 * a->k_row_bytes);
+			fetch_bytes(s->v_ahead + p * a->v_row_bytes, 4 * a->v_row_bytes);
 		}
 		for (j = 0; j + TILE_Q <= n; j += TILE_Q)
-			scores_n(s, i + j, p, bytes_of_floats(s->keys), 4 * s->key_width,
-			         s->scores + j * BLOCK);
+			scores_f32_tile(q + j, a->dim_k, rows, 4 * s->key_width, NULL, p, p + 4,
+			                s->scores + j * BLOCK);
 		for (; j < n; j++)
-			scores_1(s, i + j, p, bytes_of_floats(s->keys), 4 * s->key_width,
-			         s->scores + j * BLOCK);
+			scores_f32(q + j, a->dim_k, rows, 4 * s->key_width, NULL, p, p + 4,
+			           s->scores + j * BLOCK);
 	}
 	for (j = 0; j < n; j++)
 		if (lo[j] < hi[j])
-			keep[j] = weigh(s->scores + j * BLOCK, lo[j], hi[j], a->scale,
-			                &s->max[i + j - s->first], &s->sum[i + j - s->first]);
+			keep[j] = weigh_query(s, i + j, s->scores + j * BLOCK, lo[j], hi[j]);
 	for (j = 0; j < n;) {
 		int alike = j + TILE_Q <= n && a->dim_v % (16 * TILE_D) == 0;
 
@@ -296,77 +386,147 @@ static int is_direct(const struct pass *s)
 {
 	const struct kernel_attn *a = s->a;
 
-	return s->count <= TILE_Q && a->tokens == 1 && a->k_type == DTYPE_F16 &&
-	       a->v_type == DTYPE_F16 && a->dim_k % 16 == 0 && a->dim_v % (16 * TILE_D) == 0;
+	return s->count <= TILE_Q && a->tokens == 1 && a->dim_k % 32 == 0 &&
+	       a->dim_v % (16 * TILE_D) == 0;
 }
 
-/* Scores of positions p..p+3. */
-static inline void direct_scores(const struct pass *s, const uint8_t *rows, size_t row_bytes,
-                                 size_t p)
+static void direct_scores(const struct pass *s, const uint8_t *rows, size_t row_bytes,
+                          const uint8_t *ahead, size_t lo, size_t hi)
 {
+	const struct row_code *code = code_for(s->a->k_type);
+	const float *q[TILE_Q];
+
+	for (size_t j = 0; j < s->count; j++)
+		q[j] = query(s, s->first + j);
 	if (s->count == TILE_Q)
-		scores_f16_n(s, s->first, p, rows, row_bytes, s->scores);
+		code->scores_tile(q, s->a->dim_k, rows, row_bytes, ahead, lo, hi, s->scores);
 	else
 		for (size_t j = 0; j < s->count; j++)
-			scores_f16_1(s, s->first + j, p, rows, row_bytes, s->scores + j * BLOCK);
+			code->scores(q + j, s->a->dim_k, rows, row_bytes, j ? NULL : ahead, lo, hi,
+			             s->scores + j * BLOCK);
 }
 
-/* Fewer than four: behind them may lie nothing. */
-static void last_scores(const struct pass *s, size_t block, size_t p, size_t n)
+/* Positions p..p + n - 1, fewer than four: behind them may lie nothing. */
+static void last_scores(const struct pass *s, size_t p, size_t n)
 {
 	const struct kernel_attn *a = s->a;
-	size_t row = 2 * a->dim_k;
+	size_t row = dtype_row_bytes(a->k_type, a->dim_k);
 	uint8_t *rows = (uint8_t *)s->keys;
 
 	for (size_t i = 0; i < n; i++)
-		memcpy(rows + (p + i) * row, a->k + (block + p + i) * a->k_row_bytes, row);
+		memcpy(rows + (p + i) * row, s->k_rows + (p + i) * a->k_row_bytes, row);
 	memset(rows + (p + n) * row, 0, (4 - n) * row);
-	direct_scores(s, rows, row, p);
+	direct_scores(s, rows, row, NULL, p, p + 4);
+}
+
+static void direct_values(const struct pass *s, const float *keep, size_t lo, size_t hi)
+{
+	const struct kernel_attn *a = s->a;
+	const struct row_code *code = code_for(a->v_type);
+	size_t share = a->v_row_bytes * 16 * TILE_D / a->dim_v;
+	const uint8_t *ahead = s->v_ahead;
+
+	for (size_t d = 0; d < a->dim_v; d += 16 * TILE_D, ahead += BLOCK * share) {
+		float *at[TILE_Q];
+
+		for (size_t j = 0; j < s->count; j++)
+			at[j] = state_of(s, s->first + j) + d;
+		if (s->count == TILE_Q)
+			code->gather_tile(at, keep, s->scores, s->v_rows, a->v_row_bytes, ahead,
+			                  share, d, lo, hi);
+		else
+			for (size_t j = 0; j < s->count; j++)
+				code->gather(at + j, keep + j, s->scores + j * BLOCK, s->v_rows,
+				             a->v_row_bytes, j ? NULL : ahead, share, d, lo, hi);
+	}
 }
 
 static void direct_block(const struct pass *s, size_t block)
 {
 	const struct kernel_attn *a = s->a;
-	const uint8_t *rows = a->v + block * a->v_row_bytes;
-	float keep[TILE_Q], *at[TILE_Q];
+	float keep[TILE_Q];
 	size_t lo, hi;
 
 	if (!sees(a, s->first, block, &lo, &hi))
 		return;
-	for (size_t p = lo / 4 * 4; p + 4 <= hi; p += 4)
-		direct_scores(s, a->k + block * a->k_row_bytes, a->k_row_bytes, p);
+	direct_scores(s, s->k_rows, a->k_row_bytes, s->k_ahead, lo / 4 * 4, hi / 4 * 4);
 	if (hi % 4)
-		last_scores(s, block, hi / 4 * 4, hi % 4);
+		last_scores(s, hi / 4 * 4, hi % 4);
 	for (size_t j = 0; j < s->count; j++)
-		keep[j] = weigh(s->scores + j * BLOCK, lo, hi, a->scale, &s->max[j], &s->sum[j]);
-	for (size_t d = 0; d < a->dim_v; d += 16 * TILE_D) {
-		for (size_t j = 0; j < s->count; j++)
-			at[j] = out_of(a, s->first + j) + d;
-		if (s->count == TILE_Q)
-			gather_f16_n(at, keep, s->scores, rows + 2 * d, a->v_row_bytes, lo, hi);
-		else
-			for (size_t j = 0; j < s->count; j++)
-				gather_f16_1(&at[j], &keep[j], s->scores + j * BLOCK, rows + 2 * d,
-				             a->v_row_bytes, lo, hi);
-	}
+		keep[j] = weigh_query(s, s->first + j, s->scores + j * BLOCK, lo, hi);
+	direct_values(s, keep, lo, hi);
 }
 
-static void one_block(const struct pass *s, size_t block, size_t end)
+/* Positions block..end - 1, at most BLOCK; more: those behind them are the next. */
+static void one_block(struct pass *s, size_t block, size_t end, int more)
 {
 	const struct kernel_attn *a = s->a;
 	size_t n = end - block < BLOCK ? end - block : BLOCK;
 
+	s->k_rows = kernel_key(a, block);
+	s->v_rows = kernel_value(a, block);
+	s->k_ahead = more ? kernel_key(a, block + BLOCK) : a->k_next ? a->k_next : s->k_rows;
+	s->v_ahead = more ? kernel_value(a, block + BLOCK) : a->v_next ? a->v_next : s->v_rows;
 	if (is_direct(s)) {
 		direct_block(s, block);
 		return;
 	}
-
-	convert(s->k, a->k_type, a->k + block * a->k_row_bytes, a->k_row_bytes, n, a->dim_k,
-	        s->keys, s->key_width);
-	convert(s->k, a->v_type, a->v + block * a->v_row_bytes, a->v_row_bytes, n, a->dim_v,
-	        s->values, s->value_width);
+	convert(s->k, a->k_type, s->k_rows, a->k_row_bytes, n, a->dim_k, s->keys, s->key_width);
+	convert(s->k, a->v_type, s->v_rows, a->v_row_bytes, n, a->dim_v, s->values, s->value_width);
 	for (size_t i = 0; i < s->count; i += GROUP)
 		group(s, s->first + i, s->count - i < GROUP ? s->count - i : GROUP, block);
+}
+
+/* Positions from.. up to end of one chunk; more: the chunk behind it follows. */
+static void one_chunk(struct pass *s, size_t chunk, int more)
+{
+	const struct kernel_attn *a = s->a;
+	size_t last = s->first + s->count - 1, end = a->pos + last / a->heads + 1;
+	size_t from = seen_from(a, a->pos + s->first / a->heads + 1), start = chunk * KERNELS_CHUNK;
+
+	from = from > start ? from : start;
+	end = end < start + KERNELS_CHUNK ? end : start + KERNELS_CHUNK;
+	memset(s->state, 0, s->count * kernel_state(a->dim_v) * sizeof(float));
+	for (size_t i = 0; i < s->count; i++)
+		tail_of(s, s->first + i)[0] = -INFINITY;
+	for (size_t b = from / BLOCK * BLOCK; b < end; b += BLOCK)
+		one_block(s, b, end, more || b + BLOCK < end);
+}
+
+/* What a chunk gave to a query, added to what those before it gave. */
+static void join(float *out, float *max, float *sum, const float *state, size_t dim)
+{
+	const float *tail = state + kernel_state(dim) - 16;
+	float t[16];
+
+	if (tail[1] == 0)
+		return;
+	float largest = tail[0] > *max ? tail[0] : *max;
+	v16_store(t, v16_exp(v16_set(*max - largest)));
+	float keep = t[0];
+	v16_store(t, v16_exp(v16_set(tail[0] - largest)));
+	v16 a = v16_set(keep), b = v16_set(t[0]);
+	size_t d = 0;
+	for (; d + 16 <= dim; d += 16)
+		v16_store(out + d, v16_fma(v16_load(state + d), b, v16_mul(v16_load(out + d), a)));
+	if (d < dim)
+		v16_store_n(
+		    out + d,
+		    v16_fma(v16_load(state + d), b, v16_mul(v16_load_n(out + d, dim - d), a)),
+		    dim - d);
+	*sum = *sum * keep + tail[1] * t[0];
+	*max = largest;
+}
+
+static float *out_of(const struct kernel_attn *a, size_t i)
+{
+	return a->out + i / a->heads * a->out_stride + i % a->heads * a->dim_v;
+}
+
+static void divide(float *out, float sum, size_t dim)
+{
+	for (size_t d = 0; d < dim; d++)
+		out[d] /= sum;
 }
 
 static void one_pass(struct pass *s)
@@ -380,33 +540,72 @@ static void one_pass(struct pass *s)
 		s->sum[i] = 0;
 		memset(out_of(a, s->first + i), 0, a->dim_v * sizeof(float));
 	}
-	for (size_t b = from / BLOCK * BLOCK; b < end; b += BLOCK)
-		one_block(s, b, end);
-	for (size_t i = 0; i < s->count; i++) {
-		float *o = out_of(a, s->first + i), sum = s->sum[i];
-
-		for (size_t d = 0; d < a->dim_v; d++)
-			o[d] /= sum;
+	for (size_t c = from / KERNELS_CHUNK; c * KERNELS_CHUNK < end; c++) {
+		one_chunk(s, c, (c + 1) * KERNELS_CHUNK < end);
+		for (size_t i = 0; i < s->count; i++)
+			join(out_of(a, s->first + i), &s->max[i], &s->sum[i],
+			     state_of(s, s->first + i), a->dim_v);
 	}
+	for (size_t i = 0; i < s->count; i++)
+		divide(out_of(a, s->first + i), s->sum[i], a->dim_v);
 }
 
-static void attend_with(const struct kernel_attn *a, const struct kernels *k)
+static struct pass new_pass(const struct kernel_attn *a, const struct kernels *k)
 {
 	struct pass s = {.a = a, .k = k};
-	float *at = a->scratch;
 
 	s.key_width = widened(a->dim_k);
 	s.value_width = widened(a->dim_v);
-	s.keys = at;
+	s.keys = a->scratch;
 	s.values = s.keys + BLOCK * s.key_width;
 	s.scores = s.values + BLOCK * s.value_width;
 	s.max = s.scores + GROUP * BLOCK;
 	s.sum = s.max + QUERIES;
-	for (; s.first < a->tokens * a->heads; s.first += QUERIES) {
-		size_t left = a->tokens * a->heads - s.first;
+	s.state = s.sum + QUERIES;
+	return s;
+}
 
-		s.count = left < QUERIES ? left : QUERIES;
+/* The next queries of a pass: 0 when there are none. */
+static size_t next_queries(struct pass *s)
+{
+	size_t left;
+
+	s->first += s->count;
+	left = s->a->tokens * s->a->heads - s->first;
+	s->count = left < QUERIES ? left : QUERIES;
+	return s->count;
+}
+
+static void attend_with(const struct kernel_attn *a, const struct kernels *k)
+{
+	struct pass s = new_pass(a, k);
+
+	while (next_queries(&s))
 		one_pass(&s);
+}
+
+static void attend_chunk_with(const struct kernel_attn *a, const struct kernels *k, size_t chunk,
+                              float *state)
+{
+	struct pass s = new_pass(a, k);
+
+	s.state = state;
+	for (; next_queries(&s); s.state += s.count * kernel_state(a->dim_v))
+		one_chunk(&s, chunk, 0);
+}
+
+static void attend_join_of(const struct kernel_attn *a, const float *state, size_t step)
+{
+	size_t first, last;
+
+	kernel_chunks(a, &first, &last);
+	for (size_t i = 0; i < a->tokens * a->heads; i++, state += kernel_state(a->dim_v)) {
+		float *out = out_of(a, i), max = -INFINITY, sum = 0;
+
+		memset(out, 0, a->dim_v * sizeof *out);
+		for (size_t c = first; c < last; c++)
+			join(out, &max, &sum, state + (c - first) * step, a->dim_v);
+		divide(out, sum, a->dim_v);
 	}
 }
 

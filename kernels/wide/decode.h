@@ -34,13 +34,23 @@ static void decode_bf16(float *y, const uint8_t *p, size_t k)
 		y[i] = half_bf16_to_f32(load_u16(p + 2 * i));
 }
 
+/* The 32 values of a block. */
+static inline void block_q8_0(v16 v[2], const uint8_t *p)
+{
+	v16 d = broadcast_f16(p);
+
+	v[0] = v16_mul(v16_i8(b16_load(p + 2)), d);
+	v[1] = v16_mul(v16_i8(b16_load(p + 18)), d);
+}
+
 static void decode_q8_0(float *y, const uint8_t *p, size_t k)
 {
 	for (size_t b = 0; b < k; b += 32, p += 34) {
-		v16 d = broadcast_f16(p);
+		v16 v[2];
 
-		v16_store(y + b, v16_mul(v16_i8(b16_load(p + 2)), d));
-		v16_store(y + b + 16, v16_mul(v16_i8(b16_load(p + 18)), d));
+		block_q8_0(v, p);
+		v16_store(y + b, v[0]);
+		v16_store(y + b + 16, v[1]);
 	}
 }
 
@@ -54,16 +64,23 @@ static inline b16 high_nibbles(b16 q)
 	return b16_and(b16_shr(q, 4), b16_set(15));
 }
 
+static inline void block_q4_0(v16 v[2], const uint8_t *p)
+{
+	v16 d = broadcast_f16(p), eight = v16_set(8);
+	b16 q = b16_load(p + 2);
+
+	v[0] = v16_mul(v16_sub(v16_u8(low_nibbles(q)), eight), d);
+	v[1] = v16_mul(v16_sub(v16_u8(high_nibbles(q)), eight), d);
+}
+
 static void decode_q4_0(float *y, const uint8_t *p, size_t k)
 {
-	v16 eight = v16_set(8);
-
 	for (size_t b = 0; b < k; b += 32, p += 18) {
-		v16 d = broadcast_f16(p);
-		b16 q = b16_load(p + 2);
+		v16 v[2];
 
-		v16_store(y + b, v16_mul(v16_sub(v16_u8(low_nibbles(q)), eight), d));
-		v16_store(y + b + 16, v16_mul(v16_sub(v16_u8(high_nibbles(q)), eight), d));
+		block_q4_0(v, p);
+		v16_store(y + b, v[0]);
+		v16_store(y + b + 16, v[1]);
 	}
 }
 
