@@ -131,17 +131,19 @@ static void tiles(enum dtype type, const struct rows *rows, size_t k, const int8
 	}
 }
 
-/* Sums to results of token t. */
-static void store(const struct kernel_input *x, size_t t, float w_scale, __m128i dot,
-                  const struct rows *rows, float *y)
-{
-	__m128 v = _mm_cvtepi32_ps(_mm_sub_epi32(dot, _mm_set1_epi32(x->sum[t])));
-	float hi, lo;
+/* What turns sums of a token into results. */
+struct factor {
+	float hi, lo; /* kernel_factor */
+	int32_t sum;
+};
 
-	kernel_factor(w_scale, x->scale[t], &hi, &lo);
+static inline void store(const struct factor *f, __m128i dot, const struct rows *rows, float *y)
+{
+	__m128 v = _mm_cvtepi32_ps(_mm_sub_epi32(dot, _mm_set1_epi32(f->sum)));
+
 	/* 0 is added, so that there is no -0 */
 	v = _mm_add_ps(_mm_mul_ps(v, _mm_loadu_ps(rows->d)), _mm_setzero_ps());
-	v = _mm_fmadd_ps(v, _mm_set1_ps(hi), _mm_mul_ps(v, _mm_set1_ps(lo)));
+	v = _mm_fmadd_ps(v, _mm_set1_ps(f->hi), _mm_mul_ps(v, _mm_set1_ps(f->lo)));
 	_mm_mask_storeu_ps(y, (__mmask8)((1u << rows->n) - 1), v);
 }
 
@@ -174,10 +176,14 @@ void avx512_mul_few(const struct kernel_mat *w, const struct kernel_input *x, si
 	size_t step = ternary_units(x->k) * dealt_unit(l), n;
 	int8_t *dealt = scratch;
 	__m128i dots[TOKENS];
+	struct factor factor[PAYS];
 	struct rows rows;
 
-	for (size_t t = 0; t < x->n; t++)
+	for (size_t t = 0; t < x->n; t++) {
+		kernel_factor(w->scale, x->scale[t], &factor[t].hi, &factor[t].lo);
+		factor[t].sum = x->sum[t];
 		deal(l, x->q + t * x->stride, x->k, dealt + t * step);
+	}
 	for (size_t r = row0; r < row1; r += rows.n ? rows.n : 1) {
 		rows = rows_from(w, x->k, r, row1 - r);
 		for (size_t t = 0; t < x->n && rows.n; t += n) {
@@ -187,8 +193,7 @@ void avx512_mul_few(const struct kernel_mat *w, const struct kernel_input *x, si
 			n = (left + count - 1) / count;
 			tiles(w->type, &rows, x->k, dealt + t * step, step, n, dots);
 			for (size_t i = 0; i < n; i++)
-				store(x, t + i, w->scale, dots[i], &rows,
-				      y + (t + i) * y_stride + r);
+				store(&factor[t + i], dots[i], &rows, y + (t + i) * y_stride + r);
 		}
 	}
 	avx512_mul_others(w, x, row0, row1, y, y_stride, scratch);
