@@ -154,7 +154,9 @@ static void stacks_go_through_code_without_frames(void)
 	track_start(TRACK_DETAILED);
 	sort_here();
 	CHECK(track_sites(false, has_sort_here, &found, NULL) == 0);
+#ifndef __SANITIZE_THREAD__ /* there the tables are not asked */
 	CHECK_INT(found, 1);
+#endif
 	mem_free(last);
 	track_start(TRACK_BASIC);
 }
