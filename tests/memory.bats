@@ -27,7 +27,7 @@ bats_require_minimum_version 1.5.0
 	[ "$(ls "$BATS_TEST_TMPDIR"/t.* | wc -l)" -eq 1 ]
 	run --separate-stderr bitnet-leakcheck -t "$BATS_TEST_TMPDIR"/t.*
 	[ "$status" -eq 1 ]
-	[ "${lines[0]}" = "297 events of 1 thread in 0.00 s" ]
+	[[ ${lines[0]} == "297 events of 1 thread in "*" s" ]]
 	[ "${lines[1]%, after*}" = "at most 96.7 KiB in 99 blocks" ]
 	[[ ${lines[1]} == *"at the end 96.7 KiB in 99 blocks" ]]
 	[[ $output == *"live at the end, by call site"*"96.7 KiB in     99 "*"read_row (leak_shown.c:"* ]]
