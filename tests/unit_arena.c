@@ -46,6 +46,8 @@ static void huge_pages(void)
 	CHECK(arena_init_huge(&a, MEM_KV, "kv", bytes, NULL) == 0);
 	uint8_t *p = arena_take(&a, bytes);
 	CHECK(p && (uintptr_t)p % (2 << 20) == 0);
+	if (!p)
+		return;
 	CHECK(p[0] == 0 && p[bytes - 1] == 0);
 	p[0] = p[bytes - 1] = 1;
 	CHECK(!arena_take(&a, 1));

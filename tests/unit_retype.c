@@ -385,7 +385,7 @@ static void looked_at(void)
 		uint8_t *p = malloc(N * size), bad[4] = {0};
 		struct retype_source src = source_of(form_of(TERNARY_NONE, type[k], ROWS, COLS), p);
 		struct retype_target dst = {.form = src.form, .brief = 1};
-		struct quantize_report report;
+		struct quantize_report report = {0};
 		struct err e = {0};
 
 		src.suspect = 1;
