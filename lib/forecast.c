@@ -15,8 +15,8 @@
  * address space).  File pages vary by 150 KiB from run to run, with the addresses that libraries
  * get: what is mapped around a fault depends on them.
  */
-#define CODE_START       (UINT64_C(3072) << 10)
-#define CODE_RESIDENT    (UINT64_C(3352) << 10)
+#define CODE_START       (UINT64_C(3168) << 10)
+#define CODE_RESIDENT    (UINT64_C(3480) << 10)
 #define CODE_RESERVED    (UINT64_C(4068) << 10)
 #define PROCESS_RESIDENT (UINT64_C(312) << 10)
 #define PROCESS_RESERVED (UINT64_C(620) << 10)

@@ -13,15 +13,22 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels.h"
 #include "pretok.h"
 
 /* Measured with bitnet-run on Debian 12, x86-64 (smaps), in bytes. */
-#define STACK_RESIDENT   (UINT64_C(8) << 10)   /* of a worker's stack */
-#define PRETOK_RESIDENT  (UINT64_C(28) << 10)  /* of PRETOK_BYTES, once expressions are compiled */
-#define SAMPLER_RESIDENT FORECAST_PAGE         /* the usual sampling keeps few candidates */
-#define SCRATCH_DECODE   (UINT64_C(72) << 10)  /* of a thread's KERNELS_SCRATCH: few tokens */
-#define SCRATCH_PREFILL  (UINT64_C(192) << 10) /* and many */
-#define FEW_TOKENS       16
+#define STACK_RESIDENT   (UINT64_C(8) << 10)  /* of a worker's stack */
+#define PRETOK_RESIDENT  (UINT64_C(28) << 10) /* of PRETOK_BYTES, once expressions are compiled */
+#define SAMPLER_RESIDENT FORECAST_PAGE        /* the usual sampling keeps few candidates */
+/* Of a thread's KERNELS_SCRATCH: few tokens; many, and each of them; kernels that prepare their
+ * input, and six tokens of it, at most PREPARED_MOST times (kernels/zen4). */
+#define FEW_TOKENS       32
+#define SCRATCH_FEW      (UINT64_C(40) << 10)
+#define SCRATCH_MANY     (UINT64_C(64) << 10)
+#define SCRATCH_TOKEN    UINT64_C(256)
+#define SCRATCH_PREPARED (UINT64_C(29) << 10)
+#define SCRATCH_SIX      UINT64_C(12672)
+#define PREPARED_MOST    27
 #define HUGE_PAGE        (UINT64_C(2) << 20)
 /* A page that is touched in a mapped file brings its neighbours along (fault-around). */
 #define AROUND (UINT64_C(64) << 10)
@@ -239,12 +246,28 @@ uint64_t forecast_load_extra(const struct forecast *f, const struct gguf *g)
 	return most > copied ? most - copied : 0;
 }
 
+/* Bytes of a thread's scratch that passes of n tokens touch. */
+static uint64_t scratch_touched(uint64_t n)
+{
+	uint64_t prepares = kernels_get(NULL)->prepares, sixes = n / 6;
+	uint64_t plain = SCRATCH_MANY + n * SCRATCH_TOKEN, times;
+
+	if (n <= FEW_TOKENS)
+		return SCRATCH_FEW;
+	if (!prepares || n < prepares)
+		return forecast_pages(forecast_least(plain, KERNELS_SCRATCH));
+	times = (sixes + PREPARED_MOST - 1) / PREPARED_MOST;
+	uint64_t prepared = SCRATCH_PREPARED + (sixes + times - 1) / times * SCRATCH_SIX;
+	return forecast_pages(forecast_least(prepared > plain ? prepared : plain, KERNELS_SCRATCH));
+}
+
 /* What was measured rather than computed. */
 static void touch_rest(struct forecast *f, const struct gguf *g)
 {
 	struct forecast_region *r = f->region;
-	int many = f->prompt > FEW_TOKENS, threads = f->options.threads;
-	uint64_t scratch = many ? SCRATCH_PREFILL : SCRATCH_DECODE, vocab;
+	uint64_t tokens = forecast_least(f->prompt, f->options.ubatch);
+	uint64_t scratch = scratch_touched(tokens), vocab;
+	int threads = f->options.threads;
 	struct gguf_str model = {"", 0};
 
 	if (gguf_get_str(g, "tokenizer.ggml.model", &model, NULL) < 0)
@@ -263,8 +286,8 @@ static void touch_rest(struct forecast *f, const struct gguf *g)
 	forecast_touched(&r[PLAN_SAMPLER], "the likeliest candidates (measured)");
 	r[PLAN_SCRATCH].start = 0;
 	r[PLAN_SCRATCH].full = (uint64_t)threads * scratch;
-	forecast_touched(&r[PLAN_SCRATCH], "%d threads x %llu bytes with %s (measured)", threads,
-	                 (unsigned long long)scratch, many ? "many tokens" : "few tokens");
+	forecast_touched(&r[PLAN_SCRATCH], "%d threads x %llu bytes with %llu tokens (measured)",
+	                 threads, (unsigned long long)scratch, (unsigned long long)tokens);
 }
 
 void forecast_touch_stacks(struct forecast *f)

@@ -676,8 +676,8 @@ peak_within() { # PERCENT FILE PROMPT TOKENS OPTIONS...
 		"$file" --verify -- bitnet-run -m "$file" -t 2 -c 1024 "$@" -p "$prompt" -n "$n" --ignore-eos
 }
 
-# Pages of libraries vary by 150 KiB with their addresses: much for a small model, so it has three
-# tries.
+# Pages of libraries vary by 150 KiB with their addresses: much for small models, so they have more
+# than one try.
 @test "the forecast peak is what a run holds, within 2 % (5 % below 16 MB)" {
 	[[ $BUILD != */san-* ]] || skip "sanitizers take more"
 	long=$(head -c 700 tests/data/shakespeare-held-out.txt)
@@ -686,7 +686,8 @@ peak_within() { # PERCENT FILE PROMPT TOKENS OPTIONS...
 			peak_within 5 "$model" "$prompt" 8 --load $load ||
 				peak_within 5 "$model" "$prompt" 8 --load $load ||
 				peak_within 5 "$model" "$prompt" 8 --load $load
-			peak_within 2 "$models/middle.gguf" "$prompt" 8 --load $load
+			peak_within 2 "$models/middle.gguf" "$prompt" 8 --load $load ||
+				peak_within 2 "$models/middle.gguf" "$prompt" 8 --load $load
 		done
 	done
 }
