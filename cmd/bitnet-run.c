@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "clock.h"
 #include "cuda_driver.h"
 #include "device.h"
@@ -213,10 +214,9 @@ struct run {
 	struct session *session;
 	struct generate_options gen;
 	FILE *logits;
-	char *text; /* with --json: the completion */
-	size_t text_n, text_cap;
-	double loaded;   /* seconds */
-	char device[16]; /* "cuda:0" */
+	struct bytes text; /* with --json: the completion */
+	double loaded;     /* seconds */
+	char device[16];   /* "cuda:0" */
 };
 
 static void on_signal(int sig)
@@ -266,17 +266,7 @@ static int keep_text(void *arg, const char *p, size_t n, struct err *e)
 {
 	struct run *r = arg;
 
-	if (r->text_n + n > r->text_cap) {
-		size_t cap = 2 * (r->text_n + n);
-		char *grown = mem_realloc(MEM_IO, r->text, cap, 1, e);
-		if (!grown)
-			return -1;
-		r->text = grown;
-		r->text_cap = cap;
-	}
-	memcpy(r->text + r->text_n, p, n);
-	r->text_n += n;
-	return 0;
+	return bytes_add(&r->text, p, n, e);
 }
 
 static int write_logits(void *arg, const float *rows, size_t n, struct err *e)
@@ -475,7 +465,7 @@ static int complete(struct run *r, struct err *e)
 	if (status == 0)
 		status = generate_run(&g, r->session, r->vocab, ids.v, ids.n, &r->gen, e);
 	if (status == 0 && o.json) {
-		json_t *a = request_answer(NULL, r->text, r->text_n, r->vocab, &g, &r->gen);
+		json_t *a = request_answer(NULL, r->text.p, r->text.n, r->vocab, &g, &r->gen);
 		if (a && o.memory)
 			json_object_set_new(a, "memory", memory_json(r));
 		status = print_json(a, e);
@@ -692,7 +682,7 @@ static void finish(struct run *r)
 	session_close(r->session);
 	vocab_close(r->vocab);
 	gguf_close(&r->gguf);
-	mem_free(r->text);
+	bytes_free(&r->text);
 }
 
 int main(int argc, char **argv)

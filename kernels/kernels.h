@@ -140,9 +140,9 @@ struct kernels {
 	/* Products by weight type; NULL: this type is not computed with. */
 	kernel_mul *mul[DTYPE_COUNT];
 
-	/* From so many tokens on, products of ternary types prepare their input in each call: few
-	 * calls with many rows are faster.  0: they do not. */
-	size_t prepares;
+	/* Bytes of scratch in which a product of a ternary type prepares so many tokens; 0: it does
+	 * not.  Where it does, in each call, few calls with many rows are faster.  NULL: never. */
+	size_t (*prepared)(size_t tokens);
 
 	/* k values of one row to float32, exactly as the format defines (block types only whole
 	 * blocks); I2_S without its scale (-1, 0, 1).  NULL: not supported. */

@@ -6,6 +6,7 @@
 #include "chunk.h"
 #include "forecast_private.h"
 #include "plan_device.h"
+#include "resident.h"
 #include "threads.h"
 #include "vocab.h"
 
@@ -45,7 +46,7 @@ static void from_plan(struct forecast *f, const struct plan *p, const struct wei
 {
 	f->ctx = p->ctx;
 	f->device_layers = f->layers - p->host_layers;
-	f->huge_cache = p->huge_cache;
+	f->huge_cache = p->huge_cache && resident_huge();
 	f->device_head = f->options.device_layers > f->layers;
 	for (int i = 0; i < PLAN_REGIONS; i++) {
 		set(f, i, p->region[i].name, p->region[i].tag, p->region[i].kind,

@@ -20,16 +20,12 @@
 #define STACK_RESIDENT   (UINT64_C(8) << 10)  /* of a worker's stack */
 #define PRETOK_RESIDENT  (UINT64_C(28) << 10) /* of PRETOK_BYTES, once expressions are compiled */
 #define SAMPLER_RESIDENT FORECAST_PAGE        /* the usual sampling keeps few candidates */
-/* Of a thread's KERNELS_SCRATCH: few tokens; many, and each of them; kernels that prepare their
- * input, and six tokens of it, at most PREPARED_MOST times (kernels/zen4). */
-#define FEW_TOKENS       32
-#define SCRATCH_FEW      (UINT64_C(40) << 10)
-#define SCRATCH_MANY     (UINT64_C(64) << 10)
-#define SCRATCH_TOKEN    UINT64_C(256)
-#define SCRATCH_PREPARED (UINT64_C(29) << 10)
-#define SCRATCH_SIX      UINT64_C(12672)
-#define PREPARED_MOST    27
-#define HUGE_PAGE        (UINT64_C(2) << 20)
+/* Of a thread's KERNELS_SCRATCH: few tokens; many, and each of them. */
+#define FEW_TOKENS    32
+#define SCRATCH_FEW   (UINT64_C(40) << 10)
+#define SCRATCH_MANY  (UINT64_C(64) << 10)
+#define SCRATCH_TOKEN UINT64_C(256)
+#define HUGE_PAGE     (UINT64_C(2) << 20)
 /* A page that is touched in a mapped file brings its neighbours along (fault-around). */
 #define AROUND (UINT64_C(64) << 10)
 
@@ -249,16 +245,14 @@ uint64_t forecast_load_extra(const struct forecast *f, const struct gguf *g)
 /* Bytes of a thread's scratch that passes of n tokens touch. */
 static uint64_t scratch_touched(uint64_t n)
 {
-	uint64_t prepares = kernels_get(NULL)->prepares, sixes = n / 6;
-	uint64_t plain = SCRATCH_MANY + n * SCRATCH_TOKEN, times;
+	const struct kernels *k = kernels_get(NULL);
+	uint64_t prepared = k->prepared ? k->prepared(n) : 0;
+	uint64_t bytes = SCRATCH_MANY + n * SCRATCH_TOKEN;
 
 	if (n <= FEW_TOKENS)
 		return SCRATCH_FEW;
-	if (!prepares || n < prepares)
-		return forecast_pages(forecast_least(plain, KERNELS_SCRATCH));
-	times = (sixes + PREPARED_MOST - 1) / PREPARED_MOST;
-	uint64_t prepared = SCRATCH_PREPARED + (sixes + times - 1) / times * SCRATCH_SIX;
-	return forecast_pages(forecast_least(prepared > plain ? prepared : plain, KERNELS_SCRATCH));
+	bytes = bytes > prepared ? bytes : prepared;
+	return forecast_pages(forecast_least(bytes, KERNELS_SCRATCH));
 }
 
 /* What was measured rather than computed. */

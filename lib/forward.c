@@ -39,12 +39,13 @@ static void my_tokens(const struct worker *t, size_t *first, size_t *last)
  * threads wait for each other. */
 static size_t part_of(const struct worker *t, size_t left, size_t total, size_t step)
 {
-	size_t count = (size_t)t->count, prepares = t->f->kern->prepares;
+	size_t (*prepared)(size_t) = t->f->kern->prepared;
+	size_t count = (size_t)t->count;
 	size_t block = left / (2 * count), least = step;
 
 	if (count == 1)
 		return left;
-	if (prepares && step == ROW_STEP && t->f->n >= prepares) {
+	if (prepared && step == ROW_STEP && prepared(t->f->n)) {
 		/* nearly everything in one block for each thread */
 		block = left > total / 8 ? total / 16 * 15 / count : block;
 		least = 2 * step;

@@ -5,7 +5,6 @@
 #include "fmt.h"
 #include "head.h"
 #include "plan_device.h"
-#include "resident.h"
 #include "threads.h"
 
 #define HUGE_PAGE (UINT64_C(2) << 20)
@@ -146,8 +145,9 @@ int plan_make(struct plan *p, const struct arch *a, const struct weights *w, uin
 		return -1;
 	if (o->load == WEIGHTS_HUGETLB)
 		copied = round_up(copied, HUGE_PAGE);
-	p->huge_cache = (k + v) / 2 / (p->ctx / KERNELS_CHUNK * o->sequences) >= PLAN_HUGE_CHUNK &&
-	                resident_huge();
+	p->huge_cache = (uint64_t)p->host_layers * a->n_head_kv * KERNELS_CHUNK *
+	                    (plan_kv_row(o->k_type, a->dim_k) + plan_kv_row(o->v_type, a->dim_v)) >=
+	                2 * PLAN_HUGE_CHUNK;
 	set(p, PLAN_WEIGHTS_MAPPED, "weights.mapped", MEM_WEIGHTS, PLAN_MAPPED, w->mapped,
 	    "tensors used where the file is mapped");
 	set(p, PLAN_WEIGHTS_COPIED, "weights.copied", MEM_WEIGHTS, PLAN_PRIVATE, copied,

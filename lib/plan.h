@@ -60,7 +60,7 @@ struct plan {
 	struct plan_region region[PLAN_REGIONS];
 	uint32_t ctx; /* positions per sequence, rounded up to PLAN_CTX_STEP */
 	uint32_t host_layers;
-	int huge_cache; /* large enough for huge pages, which this system gives */
+	int huge_cache; /* large enough for huge pages, where the system gives them */
 };
 
 /* Cache positions come in multiples of this.  A sequence's cache is (chunk of that many positions,
@@ -69,7 +69,7 @@ struct plan {
 
 /* What options that were left open become, and what they are cut to: ctx 0 is the model's, at most
  * PLAN_CTX; ubatch 0 is PLAN_UBATCH, at most ctx; types NONE are F16; the other zeros are 1;
- * logits_rows is at most ubatch. */
+ * logits_rows is at least sequences, at most ubatch. */
 #define PLAN_CTX        4096
 #define PLAN_CTX_ALL    UINT32_MAX /* for ctx: the model's, however large */
 #define PLAN_UBATCH     512

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "bytes.h"
 #include "lines.h"
 #include "relief.h"
 #include "request.h"
@@ -19,8 +20,7 @@ struct job {
 	uint32_t seq;
 	json_t *answer; /* NULL: not there yet, or left out */
 	int answered;
-	char *text;
-	size_t n, cap;
+	struct bytes text;
 	struct job *prev, *next; /* in the order of the requests */
 };
 
@@ -46,17 +46,7 @@ static int keep_text(void *arg, const char *p, size_t n, struct err *e)
 {
 	struct job *j = arg;
 
-	if (j->n + n > j->cap) {
-		size_t cap = 2 * (j->n + n);
-		char *grown = mem_realloc(MEM_IO, j->text, cap, 1, e);
-		if (!grown)
-			return -1;
-		j->text = grown;
-		j->cap = cap;
-	}
-	memcpy(j->text + j->n, p, n);
-	j->n += n;
-	return 0;
+	return bytes_add(&j->text, p, n, e);
 }
 
 static void answer_error(struct server *s, struct job *j, const struct err *why)
@@ -83,8 +73,8 @@ static void end_job(struct server *s, struct job *j)
 		j->answered = 1;
 		/* Nobody waits for the answer of one that a signal ended before its first token. */
 		if (r->finish != GENERATE_ABORTED || r->tokens.n)
-			j->answer = request_answer(j->request.id, j->text, j->n, s->o->prompt.vocab,
-			                           r, &j->request.options);
+			j->answer = request_answer(j->request.id, j->text.p, j->text.n,
+			                           s->o->prompt.vocab, r, &j->request.options);
 	}
 	generate_free(&j->result);
 	ids_free(&j->ids);
@@ -153,7 +143,7 @@ static void free_job(struct server *s, struct job *j)
 	ids_free(&j->ids);
 	request_free(&j->request);
 	json_decref(j->answer);
-	mem_free(j->text);
+	bytes_free(&j->text);
 	mem_free(j);
 }
 

@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "mem.h"
 #include "utf8.h"
 
 #define REPLACEMENT "\xef\xbf\xbd"
@@ -17,20 +16,20 @@ void textout_init(struct textout *t, const char *const *stop, size_t n_stop,
 	t->arg = arg;
 }
 
-/* Writes the characters of held[0..n) and drops them; an unfinished one stays unless last. */
+/* Writes the characters of held.p[0..n) and drops them; an unfinished one stays unless last. */
 static int flush(struct textout *t, size_t n, int last, struct err *e)
 {
-	size_t done = 0, from = 0, whole = n - utf8_held(t->held, n);
+	size_t done = 0, from = 0, whole = n - utf8_held(t->held.p, n);
 
 	while (done < n) {
-		size_t len = utf8_decode(t->held + done, n - done, NULL);
+		size_t len = utf8_decode(t->held.p + done, n - done, NULL);
 		if (len > 0) {
 			done += len;
 			continue;
 		}
 		if (done >= whole && !last)
 			break;
-		if (done > from && t->write(t->arg, t->held + from, done - from, e))
+		if (done > from && t->write(t->arg, t->held.p + from, done - from, e))
 			return -1;
 		if (t->write(t->arg, REPLACEMENT, 3, e))
 			return -1;
@@ -38,23 +37,23 @@ static int flush(struct textout *t, size_t n, int last, struct err *e)
 		done = done >= whole ? n : done + 1;
 		from = done;
 	}
-	if (done > from && t->write(t->arg, t->held + from, done - from, e))
+	if (done > from && t->write(t->arg, t->held.p + from, done - from, e))
 		return -1;
-	memmove(t->held, t->held + done, t->n - done);
-	t->n -= done;
+	memmove(t->held.p, t->held.p + done, t->held.n - done);
+	t->held.n -= done;
 	return 0;
 }
 
-/* Where the first complete stop string begins; t->n when there is none. */
+/* Where the first complete stop string begins; t->held.n when there is none. */
 static size_t find_stop(const struct textout *t)
 {
-	size_t at = t->n;
+	size_t at = t->held.n;
 
 	for (size_t i = 0; i < t->n_stop; i++) {
 		size_t len = strlen(t->stop[i]);
-		char *hit = len ? memmem(t->held, t->n, t->stop[i], len) : NULL;
-		if (hit && (size_t)(hit - t->held) < at)
-			at = (size_t)(hit - t->held);
+		char *hit = len ? memmem(t->held.p, t->held.n, t->stop[i], len) : NULL;
+		if (hit && (size_t)(hit - t->held.p) < at)
+			at = (size_t)(hit - t->held.p);
 	}
 	return at;
 }
@@ -67,7 +66,7 @@ static size_t may_begin(const struct textout *t)
 	for (size_t i = 0; i < t->n_stop; i++) {
 		size_t len = strlen(t->stop[i]);
 		for (size_t k = len ? len - 1 : 0; k > most; k--)
-			if (k <= t->n && !memcmp(t->held + t->n - k, t->stop[i], k)) {
+			if (k <= t->held.n && !memcmp(t->held.p + t->held.n - k, t->stop[i], k)) {
 				most = k;
 				break;
 			}
@@ -79,32 +78,24 @@ int textout_push(struct textout *t, const char *p, size_t n, struct err *e)
 {
 	if (t->stopped || !n)
 		return t->stopped;
-	if (t->n + n > t->cap) {
-		size_t cap = 2 * (t->n + n) + 64;
-		char *grown = mem_realloc(MEM_IO, t->held, cap, 1, e);
-		if (!grown)
-			return -1;
-		t->held = grown;
-		t->cap = cap;
-	}
-	memcpy(t->held + t->n, p, n);
-	t->n += n;
+	if (bytes_add(&t->held, p, n, e))
+		return -1;
 	size_t at = find_stop(t);
-	if (at < t->n) {
+	if (at < t->held.n) {
 		t->stopped = 1;
-		t->n = at;
+		t->held.n = at;
 		return flush(t, at, 1, e) ? -1 : 1;
 	}
-	return flush(t, t->n - may_begin(t), 0, e);
+	return flush(t, t->held.n - may_begin(t), 0, e);
 }
 
 int textout_end(struct textout *t, struct err *e)
 {
-	return t->stopped || !t->n ? 0 : flush(t, t->n, 1, e);
+	return t->stopped || !t->held.n ? 0 : flush(t, t->held.n, 1, e);
 }
 
 void textout_free(struct textout *t)
 {
-	mem_free(t->held);
+	bytes_free(&t->held);
 	memset(t, 0, sizeof *t);
 }

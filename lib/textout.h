@@ -8,16 +8,15 @@
 
 #include <stddef.h>
 
-#include "err.h"
+#include "bytes.h"
 
 struct textout {
 	const char *const *stop; /* stop strings, borrowed; empty ones are ignored */
 	size_t n_stop;
 	int (*write)(void *arg, const char *p, size_t n, struct err *e); /* gets valid UTF-8 */
 	void *arg;
-	char *held; /* bytes not yet written, owned */
-	size_t n, cap;
-	int stopped; /* a stop string was met: everything behind it is dropped */
+	struct bytes held; /* not yet written */
+	int stopped;       /* a stop string was met: everything behind it is dropped */
 };
 
 /* Owner: the caller, textout_free. */

@@ -40,6 +40,12 @@ taken() {
 	bitnet-run -m "$file" --memory --json "$@" | jq -c '[.regions[] | [.name, .bytes]]'
 }
 
+same_regions() { # FILE OPTION...
+	local file=$1
+	shift
+	[ "$(planned "$@" "$file")" = "$(taken "$file" "$@")" ] || { echo "$file $*"; return 1; }
+}
+
 # --- one plan, two users ------------------------------------------------------------------------
 
 @test "what is planned is what bitnet-run takes, to the byte, over the whole grid" {
@@ -52,8 +58,7 @@ taken() {
 						for load in mmap read; do
 							options="-k $kv -c $ctx -u $ubatch -t $threads --load $load"
 							# shellcheck disable=SC2086
-							[ "$(planned $options "$file")" = "$(taken "$file" $options)" ] ||
-								{ echo "$file $options"; return 1; }
+							same_regions "$file" $options
 							n=$((n + 1))
 						done
 					done
@@ -73,8 +78,7 @@ taken() {
 					for batch in 2 5; do
 						options="-k $kv -c $ctx -u $ubatch -B $batch"
 						# shellcheck disable=SC2086
-						[ "$(planned $options "$file")" = "$(taken "$file" $options)" ] ||
-							{ echo "$file $options"; return 1; }
+						same_regions "$file" $options
 						n=$((n + 1))
 					done
 				done

@@ -57,24 +57,7 @@ static inline v16 add_block(v16 sum, const uint8_t *group, int block,
 	return sum;
 }
 
-static void screen_dots(const uint8_t *rows, size_t n, size_t k, const struct kernel_screened *x,
-                        float *out)
-{
-	for (size_t r = 0; r < n; r++, rows += screen_row_bytes(k)) {
-		const uint8_t *p = rows, *m = rows + screen_factors(k);
-		v16 sum = v16_zero();
-
-		for (size_t i = 0; i < screen_padded(k); i += SCREEN_GROUP) {
-			sum = add_block(sum, p, 0, x, i, m[0]);
-			sum = add_block(sum, p, 1, x, i + 64, m[1]);
-			sum = add_block(sum, p, 2, x, i + 128, m[2]);
-			sum = add_block(sum, p, 3, x, i + 192, m[3]);
-			p += SCREEN_GROUP_BYTES;
-			m += SCREEN_GROUP / SCREEN_BLOCK;
-		}
-		out[r] = v16_sum(sum);
-	}
-}
+#include "../wide/screen_dots.h"
 
 void avx2_screen_init(struct kernels *k)
 {

@@ -34,22 +34,7 @@ static inline v16 add_block(v16 sum, const uint8_t *group, int block,
 	return sum;
 }
 
-static void screen_dots(const uint8_t *rows, size_t n, size_t k, const struct kernel_screened *x,
-                        float *out)
-{
-	for (size_t r = 0; r < n; r++, rows += screen_row_bytes(k)) {
-		const uint8_t *p = rows, *m = rows + screen_factors(k);
-		v16 sum = v16_zero();
-
-		for (size_t i = 0; i < screen_padded(k); i += SCREEN_GROUP) {
-			for (int b = 0; b < 4; b++)
-				sum = add_block(sum, p, b, x, i + 64 * (size_t)b, m[b]);
-			p += SCREEN_GROUP_BYTES;
-			m += SCREEN_GROUP / SCREEN_BLOCK;
-		}
-		out[r] = v16_sum(sum);
-	}
-}
+#include "../wide/screen_dots.h"
 
 void neon_screen_init(struct kernels *k)
 {

@@ -366,10 +366,25 @@ static void plain(const struct kernel_mat *w, const struct kernel_input *x, size
 		avx512_mul(w, &part, row0, row1, y + t * y_stride, y_stride, scratch);
 }
 
+/* Blocks of tiles, of about the same size, that n tokens are worked on in. */
+static size_t blocks_of(size_t n)
+{
+	return (n / TOKENS + TILES - 1) / TILES;
+}
+
+static size_t prepared(size_t n)
+{
+	size_t blocks = blocks_of(n);
+
+	return n < PAYS ? 0
+	                : sizeof(struct work) - (TILES - (n / TOKENS + blocks - 1) / blocks) *
+	                                            STEPS * sizeof(struct step);
+}
+
 static void mul(const struct kernel_mat *w, const struct kernel_input *x, size_t row0, size_t row1,
                 float *y, size_t y_stride, void *scratch)
 {
-	size_t tiles = x->n / TOKENS, blocks = (tiles + TILES - 1) / TILES, t = 0, n;
+	size_t tiles = x->n / TOKENS, blocks = blocks_of(x->n), t = 0, n;
 	struct work *k = scratch;
 
 	if (x->n < PAYS || !all_are_runs(w, x->k, row0, row1)) {
@@ -388,7 +403,7 @@ static void mul(const struct kernel_mat *w, const struct kernel_input *x, size_t
 
 void zen4_ternary_init(struct kernels *k)
 {
-	k->prepares = PAYS;
+	k->prepared = prepared;
 	k->mul[DTYPE_I2_S] = mul;
 	k->mul[DTYPE_TQ1_0] = mul;
 	k->mul[DTYPE_TQ2_0] = mul;
