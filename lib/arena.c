@@ -108,32 +108,27 @@ static void guard_end(struct arena *a, size_t mark, const void *frame)
 
 /* ---- the arena ---- */
 
-/* size bytes at a multiple of align, nothing allowed; MAP_FAILED. */
-static void *map_aligned(size_t size, size_t align)
-{
-	uint8_t *p = mmap(NULL, size + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+/* mmap is called in the two functions below, not in one beneath them: reports of leaks accuse the
+ * function that takes, and these are the names that people know. */
 
-	if (p == MAP_FAILED || !align)
-		return p;
-	size_t skip = (align - (uintptr_t)p % align) % align;
-	if (skip)
-		munmap(p, skip);
-	if (skip < align)
-		munmap(p + skip + size, align - skip);
-	return p + skip;
-}
-
-static int init(struct arena *a, enum mem_tag tag, const char *name, size_t bytes, size_t align,
-                struct err *e)
+/* The arena without memory. */
+static void start(struct arena *a, enum mem_tag tag, const char *name)
 {
 	memset(a, 0, sizeof *a);
 	a->tag = tag;
 	a->name = name;
-	if (!bytes)
-		return 0;
+}
+
+/* 0, with errno set, where bytes are not even to be asked for. */
+static int may_take(size_t bytes)
+{
 	errno = ENOMEM;
-	void *p =
-	    bytes > SIZE_MAX / 2 || mem_fails() ? MAP_FAILED : map_aligned(mapped(bytes), align);
+	return bytes <= SIZE_MAX / 2 && !mem_fails();
+}
+
+/* p: mapped(bytes) that nothing is allowed in, or MAP_FAILED. */
+static int open_up(struct arena *a, void *p, size_t bytes, const void *frame, struct err *e)
+{
 	if (p != MAP_FAILED && mprotect(p, bytes, PROT_READ | PROT_WRITE)) {
 		int saved = errno;
 		munmap(p, mapped(bytes));
@@ -141,27 +136,55 @@ static int init(struct arena *a, enum mem_tag tag, const char *name, size_t byte
 		p = MAP_FAILED;
 	}
 	if (p == MAP_FAILED)
-		return err_sys(e, "%s: no memory for %zu bytes", name, bytes);
+		return err_sys(e, "%s: no memory for %zu bytes", a->name, bytes);
 	a->base = p;
 	a->size = bytes;
-	track_outside(0, p, bytes, __builtin_frame_address(0));
+	track_outside(0, p, bytes, frame);
 	return 0;
 }
 
 int arena_init(struct arena *a, enum mem_tag tag, const char *name, size_t bytes, struct err *e)
 {
-	return init(a, tag, name, bytes, 0, e);
+	void *p = MAP_FAILED;
+
+	start(a, tag, name);
+	if (!bytes)
+		return 0;
+	if (may_take(bytes))
+		p = mmap(NULL, mapped(bytes), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return open_up(a, p, bytes, __builtin_frame_address(0), e);
 }
 
 #define HUGE_PAGE ((size_t)2 << 20)
 
+/* Of size + HUGE_PAGE bytes at p those size that begin at a multiple of HUGE_PAGE. */
+static void *cut(uint8_t *p, size_t size)
+{
+	size_t skip = (HUGE_PAGE - (uintptr_t)p % HUGE_PAGE) % HUGE_PAGE;
+
+	if (skip)
+		munmap(p, skip);
+	munmap(p + skip + size, HUGE_PAGE - skip);
+	return p + skip;
+}
+
 int arena_init_huge(struct arena *a, enum mem_tag tag, const char *name, size_t bytes,
                     struct err *e)
 {
-	if (init(a, tag, name, bytes, HUGE_PAGE, e))
+	void *p = MAP_FAILED;
+
+	start(a, tag, name);
+	if (!bytes)
+		return 0;
+	if (may_take(bytes))
+		p = mmap(NULL, mapped(bytes) + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+		         -1, 0);
+	if (p != MAP_FAILED)
+		p = cut(p, mapped(bytes));
+	if (open_up(a, p, bytes, __builtin_frame_address(0), e))
 		return -1;
-	if (a->base)
-		madvise(a->base, a->size, MADV_HUGEPAGE);
+	/* A wish: systems without them refuse. */
+	madvise(a->base, a->size, MADV_HUGEPAGE);
 	return 0;
 }
 
