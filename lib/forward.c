@@ -599,7 +599,7 @@ static void screened_rows(void *arg, int i, int count)
 				head_bound(s->screen, k, r, a, s->logits + r * vocab);
 	threads_barrier(s->f->pool);
 	for (size_t r = mine; r < end; r++)
-		head_limit(s->screen, r, s->want);
+		head_limit(s->screen, k, r, s->want, s->logits + r * vocab, scratch);
 	threads_barrier(s->f->pool);
 	while (next_blocks(s->screen, &s->taken[1], &a, &b))
 		for (; a < b; a++)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../kernels/screen.h"
+#include "half.h"
 
 int head_screens(enum dtype t)
 {
@@ -137,23 +138,82 @@ void head_bound(struct head *h, const struct kernels *k, size_t input, size_t bl
 	in->high[block] = high;
 }
 
-static int descending(const void *a, const void *b)
+/* Float32 as numbers of the same order. */
+static uint32_t ordered(float f)
 {
-	float x = *(const float *)a, y = *(const float *)b;
+	uint32_t bits = half_f32_bits(f);
 
-	return (x < y) - (x > y);
+	return bits & 1u << 31 ? ~bits : bits | 1u << 31;
 }
 
-void head_limit(struct head *h, size_t input, size_t want)
+/* The want-th greatest of n numbers, by halving the range in which it can lie. */
+static float nth_greatest(const float *v, size_t n, size_t want)
+{
+	uint32_t at = 0;
+
+	for (int bit = 31; bit >= 0; bit--) {
+		uint32_t half = at | 1u << bit;
+		size_t above = 0;
+
+		for (size_t i = 0; i < n; i++)
+			above += ordered(v[i]) >= half;
+		if (above >= want)
+			at = half;
+	}
+	return half_bits_f32(at & 1u << 31 ? at & ~(1u << 31) : ~at);
+}
+
+static float greatest(const float *v, size_t n)
+{
+	float most = v[0];
+
+	for (size_t i = 1; i < n; i++)
+		most = v[i] > most ? v[i] : most;
+	return most;
+}
+
+/* What at least want rows reach. */
+static float limit_of(const struct head *h, const struct head_input *in, size_t want)
+{
+	return want > 1 ? nth_greatest(in->low, h->blocks, want) : greatest(in->low, h->blocks);
+}
+
+static void compute(struct head *h, const struct kernels *k, const struct head_input *in, size_t r,
+                    float *logits, void *scratch)
+{
+	struct kernel_input x = {.n = 1, .k = h->w->cols, .f = in->f, .stride = h->padded};
+
+	k->mul[h->w->type](h->w, &x, r, r + 1, logits, h->w->rows, scratch);
+	__atomic_fetch_add(&h->exact, 1, __ATOMIC_RELAXED);
+}
+
+/* Computes the row of a block that promises most: its logit bounds itself from both sides. */
+static void sharpen(struct head *h, const struct kernels *k, struct head_input *in, size_t block,
+                    float *logits, void *scratch)
+{
+	size_t first = block * HEAD_BLOCK, end = first + HEAD_BLOCK, best = first;
+
+	end = end < h->w->rows ? end : h->w->rows;
+	for (size_t r = first; r < end; r++)
+		best = logits[r] > logits[best] ? r : best;
+	compute(h, k, in, best, logits, scratch);
+	in->low[block] = logits[best] > in->low[block] ? logits[best] : in->low[block];
+}
+
+void head_limit(struct head *h, const struct kernels *k, size_t input, size_t want, float *logits,
+                void *scratch)
 {
 	struct head_input *in = &h->in[input];
+	float limit = limit_of(h, in, want);
+	size_t left = want;
 
-	/* low is not needed after this */
-	if (want > 1)
-		qsort(in->low, h->blocks, sizeof *in->low, descending);
-	in->limit = in->low[want > 1 ? want - 1 : 0];
-	for (size_t b = 1; want == 1 && b < h->blocks; b++)
-		in->limit = in->low[b] > in->limit ? in->low[b] : in->limit;
+	/* A bound of 6 bits is wide: with the best rows themselves far fewer others can win. */
+	for (size_t b = 0; b < h->blocks && left; b++)
+		if (in->low[b] >= limit) {
+			sharpen(h, k, in, b, logits, scratch);
+			left--;
+		}
+	in->limit = limit_of(h, in, want);
 }
 
 void head_settle(struct head *h, const struct kernels *k, size_t input, size_t block, float *logits,
@@ -161,7 +221,6 @@ void head_settle(struct head *h, const struct kernels *k, size_t input, size_t b
 {
 	const struct head_input *in = &h->in[input];
 	size_t first = block * HEAD_BLOCK, end = first + HEAD_BLOCK;
-	struct kernel_input x = {.n = 1, .k = h->w->cols, .f = in->f, .stride = h->padded};
 
 	end = end < h->w->rows ? end : h->w->rows;
 	for (size_t r = first; r < end; r++) {
@@ -169,7 +228,6 @@ void head_settle(struct head *h, const struct kernels *k, size_t input, size_t b
 			logits[r] = -INFINITY;
 			continue;
 		}
-		k->mul[h->w->type](h->w, &x, r, r + 1, logits, h->w->rows, scratch);
-		__atomic_fetch_add(&h->exact, 1, __ATOMIC_RELAXED);
+		compute(h, k, in, r, logits, scratch);
 	}
 }

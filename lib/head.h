@@ -17,7 +17,8 @@
  *	s q x' -+ (|e| |x| + (|w| + |e|) (|d| + (5 k / 64 + 32) 2^-24 (|x| + |d|)))
  *
  * widened by 1e-5 of the bound and 1e-6 of the value for the roundings of this sum itself.  Let
- * limit be a number that at least `want` rows reach with their lower bounds.  A row whose upper
+ * limit be a number that at least `want` rows reach, with their lower bounds or, where they were
+ * computed, themselves.  A row whose upper
  * bound is below the limit has at least `want` rows above it, so it is not among the `want`
  * greatest; all others are computed exactly, ties included.  So greedy choice (want 1), and
  * whatever looks at the top_k greatest only, cannot tell the difference.
@@ -70,7 +71,8 @@ void head_fill(struct head *h, const struct kernels *k, size_t row0, size_t row1
  * block together, so that the copy is read once. */
 void head_begin(struct head *h, size_t i, const float *x);
 void head_bound(struct head *h, const struct kernels *k, size_t i, size_t block, float *logits);
-void head_limit(struct head *h, size_t i, size_t want); /* want <= blocks */
+void head_limit(struct head *h, const struct kernels *k, size_t i, size_t want, float *logits,
+                void *scratch); /* want <= blocks */
 void head_settle(struct head *h, const struct kernels *k, size_t i, size_t block, float *logits,
                  void *scratch);
 
