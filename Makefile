@@ -59,7 +59,7 @@ ALL_LDFLAGS = $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
 # Each instruction set is compiled with its own flags and chosen at run time.
 KERNEL_SETS = scalar
 ifneq ($(filter x86_64 amd64,$(ARCH)),)
-KERNEL_SETS += avx2 avxvnni avx512 zen4 amx
+KERNEL_SETS += avx2 avxvnni avx512 vbmi zen4 amx
 endif
 ifneq ($(filter aarch64 arm64,$(ARCH)),)
 KERNEL_SETS += neon
@@ -68,8 +68,9 @@ endif
 FLAGS_avx2 = -O3 -mavx2 -mfma -mf16c
 FLAGS_avxvnni = $(FLAGS_avx2) -mavxvnni
 FLAGS_avx512 = $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
-FLAGS_zen4 = $(FLAGS_avx512)
-FLAGS_amx = $(FLAGS_avx512) -mamx-tile -mamx-int8
+FLAGS_vbmi = $(FLAGS_avx512) -mavx512vbmi
+FLAGS_zen4 = $(FLAGS_vbmi)
+FLAGS_amx = $(FLAGS_vbmi) -mamx-tile -mamx-int8
 FLAGS_neon = -O3 -march=armv8.2-a+dotprod+fp16
 
 # The kernels for GPUs, one image for all builds: code for each card that we name, and PTX for those

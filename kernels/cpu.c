@@ -66,9 +66,11 @@ unsigned cpu_flags(void)
 	    has(b, bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ) &&
 	    has(c, bit_AVX512VNNI))
 		flags |= CPU_AVX512;
-	if ((flags & CPU_AVX512) && is_amd())
+	if ((flags & CPU_AVX512) && has(c, bit_AVX512VBMI))
+		flags |= CPU_VBMI;
+	if ((flags & CPU_VBMI) && is_amd())
 		flags |= CPU_ZEN4;
-	if ((flags & CPU_AVX512) && has(xcr0, XCR0_TILES) &&
+	if ((flags & CPU_VBMI) && has(xcr0, XCR0_TILES) &&
 	    has(d, CPUID_7_EDX_AMX_TILE | CPUID_7_EDX_AMX_INT8) && tiles_granted())
 		flags |= CPU_AMX_INT8;
 	if ((flags & CPU_AVX2) && __get_cpuid_count(7, 1, &a, &b, &c, &d) &&

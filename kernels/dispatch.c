@@ -17,8 +17,8 @@ static const struct set {
     {"scalar", kernels_scalar, 0},
 #if defined(KERNEL_SETS_x86_64)
     {"avx2", kernels_avx2, CPU_AVX2},       {"avxvnni", kernels_avxvnni, CPU_AVX2 | CPU_AVXVNNI},
-    {"avx512", kernels_avx512, CPU_AVX512}, {"zen4", kernels_zen4, CPU_ZEN4},
-    {"amx", kernels_amx, CPU_AMX_INT8},
+    {"avx512", kernels_avx512, CPU_AVX512}, {"vbmi", kernels_vbmi, CPU_VBMI},
+    {"zen4", kernels_zen4, CPU_ZEN4},       {"amx", kernels_amx, CPU_AMX_INT8},
 #elif defined(KERNEL_SETS_aarch64)
     {"neon", kernels_neon, CPU_NEON},
 #endif

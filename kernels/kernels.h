@@ -28,6 +28,7 @@ struct kernel_mat {
 	size_t row_bytes; /* from one row to the next */
 	float scale; /* factor of every product: I2_S's tensor scale times a .scale tensor; else 1
 	                or that */
+	int strips;  /* of type I2_S: data is in strips (strips.h), row_bytes means nothing */
 };
 
 /* The inputs of a product: n tokens of k values.  Weight types that are ternary read q, scale and
@@ -135,10 +136,18 @@ static inline void kernel_chunks(const struct kernel_attn *a, size_t *first, siz
 }
 
 struct kernels {
-	const char *name; /* "scalar", "avx2", "avxvnni", "avx512", "zen4", "amx", "neon" */
+	const char *name; /* "scalar", "avx2", "avxvnni", "avx512", "vbmi", "zen4", "amx", "neon" */
 
 	/* Products by weight type; NULL: this type is not computed with. */
 	kernel_mul *mul[DTYPE_COUNT];
+
+	/* Products with I2_S in strips: row0 and row1 are multiples of 16.  NULL: this set has no
+	 * code that would be worth it. */
+	kernel_mul *mul_strips;
+
+	/* Rows [row0, row1), multiples of 16, of I2_S (each on a unit of its own) to strips.
+	 * Returns 1 when a code is 3: then out means nothing. */
+	int (*pack_strips)(const struct kernel_mat *w, size_t row0, size_t row1, uint8_t *out);
 
 	/* Bytes of scratch in which a product of a ternary type prepares so many tokens; 0: it does
 	 * not.  Where it does, in each call, few calls with many rows are faster.  NULL: never. */

@@ -11,6 +11,7 @@
  */
 #include "kernels.h"
 #include "screen.h"
+#include "strips.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -266,19 +267,19 @@ static int same(const float *a, const float *b, size_t n)
 	return 1;
 }
 
-/* The whole product in one call against scalar, then in parts against the whole. */
-static int product_check(struct product *p)
+/* The whole product with w, which holds the weights of p, in one call against scalar, then in parts
+ * against the whole; rows are cut at a multiple of step. */
+static int product_with(struct product *p, const struct kernel_mat *w, kernel_mul *mul, size_t step)
 {
 	size_t rows = p->w.rows, n = p->x.n, k = p->x.k, bytes = n * rows * sizeof(float);
 	struct guarded g, h;
 	float *y = guarded_new(&g, bytes), *z = guarded_new(&h, bytes);
 	float *want = take(bytes);
-	kernel_mul *mul = now->mul[p->w.type];
 
 	ref->mul[p->w.type](&p->w, &p->x, 0, rows, want, rows, scratch);
-	mul(&p->w, &p->x, 0, rows, y, rows, scratch);
+	mul(w, &p->x, 0, rows, y, rows, scratch);
 	int ok = same(y, want, n * rows);
-	size_t cut = below(rows + 1);
+	size_t cut = below(rows / step + 1) * step;
 	for (size_t t = 0; t < n;) {
 		size_t m = 1 + below(n - t);
 		struct kernel_input part = p->x;
@@ -289,8 +290,8 @@ static int product_check(struct product *p)
 		part.scale += t;
 		part.sum += t;
 		part.sum256 += t * part.stride256;
-		mul(&p->w, &part, 0, cut, z + t * rows, rows, scratch);
-		mul(&p->w, &part, cut, rows, z + t * rows, rows, scratch);
+		mul(w, &part, 0, cut, z + t * rows, rows, scratch);
+		mul(w, &part, cut, rows, z + t * rows, rows, scratch);
 		t += m;
 	}
 	ok &= same(z, want, n * rows);
@@ -300,6 +301,11 @@ static int product_check(struct product *p)
 		       dtype_get(p->w.type)->name, rows, k, n);
 	free(want);
 	return ok;
+}
+
+static int product_check(struct product *p)
+{
+	return product_with(p, &p->w, now->mul[p->w.type], 1);
 }
 
 static size_t some_size(size_t i)
@@ -338,6 +344,71 @@ static int mul_format(const struct format *f)
 	product_new(&p, f, 130, 768, 170, VALID);
 	ok = ok && product_check(&p);
 	product_free(&p);
+	return ok;
+}
+
+/* Weights of p to strips, in two calls, and products with them against those of the rows that they
+ * were made of. */
+static int strips_check(struct product *p)
+{
+	size_t k = p->w.cols, rows = p->w.rows, bytes = strips_bytes(rows, k);
+	size_t half = rows / STRIP_ROWS / 2 * STRIP_ROWS;
+	struct edge packed, want;
+	struct kernel_mat w = p->w;
+
+	edge_new(&want, bytes);
+	edge_new(&packed, bytes);
+	int ok = !ref->pack_strips(&p->w, 0, rows, want.at);
+	ok &= !now->pack_strips(&p->w, 0, half, packed.at);
+	ok &= !now->pack_strips(&p->w, half, rows, packed.at + strips_bytes(half, k));
+	ok &= !memcmp(want.at, packed.at, bytes);
+	w.strips = 1;
+	w.data = packed.at;
+	w.row_bytes = 0;
+	if (now->mul_strips)
+		ok &= product_with(p, &w, now->mul_strips, STRIP_ROWS);
+	edge_free(&want);
+	edge_free(&packed);
+	return ok;
+}
+
+/* A code 3 anywhere is seen. */
+static int strips_refuse(size_t rows, size_t k)
+{
+	struct product p;
+	uint8_t *out = take(strips_bytes(rows, k));
+	int ok = 1;
+
+	product_new(&p, &formats[0], rows, k, 1, VALID);
+	for (size_t i = 0; i < 40 && ok; i++) {
+		uint8_t *at = p.weights.at + below(rows * k / 4), old = *at;
+
+		*at |= (uint8_t)(3u << 2 * below(4));
+		ok = now->pack_strips(&p.w, 0, rows, out) == 1;
+		*at = old;
+	}
+	ok &= now->pack_strips(&p.w, 0, rows, out) == 0;
+	product_free(&p);
+	free(out);
+	return ok;
+}
+
+static int strips_all(void)
+{
+	static const size_t units[] = {1, 2, 3, 5, 7, 10, 11, 20, 54};
+	int ok = strips_refuse(48, 6912) & strips_refuse(16, 128);
+
+	for (size_t i = 0; i < 60 && ok; i++) {
+		size_t rows = (1 + below(9)) * STRIP_ROWS, k = 128 * units[i % 9];
+		size_t n = i % 3 ? 1 + below(40) : i % 2 ? 1 : 34 + below(170);
+		struct product p;
+
+		product_new(&p, &formats[0], rows, k, n, i % 4 ? VALID : LOWEST);
+		if (i % 8 == 4)
+			memset(p.weights.at, 0xaa, rows * p.w.row_bytes);
+		ok = strips_check(&p);
+		product_free(&p);
+	}
 	return ok;
 }
 
@@ -638,6 +709,7 @@ static void test_set(void)
 	count(now->name, "vectors", "", vectors_all());
 	count(now->name, "quantize_i8", "", i8_all());
 	count(now->name, "screen", "", screen_all());
+	count(now->name, "strips", "", strips_all());
 	for (size_t i = 0; i < FORMATS; i++) {
 		const char *name = dtype_get(formats[i].type)->name;
 

@@ -15,6 +15,7 @@
 #include "../avx512/avx512.h"
 #include "../avx512/lanes.h"
 #include "../ternary.h"
+#include "../vbmi/vbmi.h"
 
 #define STRIP  16
 #define STRIPS 2
@@ -201,10 +202,12 @@ static void panel_times(const struct job *j, size_t c, size_t columns)
 
 static void unpack(const struct job *j, size_t c, size_t columns)
 {
+	avx512_unpacker *codes = j->w->strips ? vbmi_unpack : avx512_unpack;
+
 	for (size_t s = 0; s < STRIPS; s++)
 		for (size_t u = 0; u < columns; u += 256)
-			avx512_unpack(j->w, j->x->k, j->row + STRIP * s, j->row + j->rows, c + u,
-			              j->k->panel[s] + STRIP * u);
+			codes(j->w, j->x->k, j->row + STRIP * s, j->row + j->rows, c + u,
+			      j->k->panel[s] + STRIP * u);
 }
 
 /* Tokens that go through all rows before the next ones do: a multiple of two tiles. */
@@ -240,7 +243,8 @@ static void mul(const struct kernel_mat *w, const struct kernel_input *x, size_t
 	size_t most = tokens_near(x->k);
 
 	if (x->n == 1) {
-		avx512_mul_one(w, x, row0, row1, y, y_stride, scratch);
+		(w->strips ? vbmi_mul_strips : avx512_mul_one)(w, x, row0, row1, y, y_stride,
+		                                               scratch);
 		return;
 	}
 	for (; j.t0 < x->n; j.t0 += j.n) {
@@ -280,5 +284,6 @@ void amx_ternary_init(struct kernels *k)
 	k->mul[DTYPE_TQ1_0] = mul;
 	k->mul[DTYPE_TQ2_0] = mul;
 	k->mul[DTYPE_IQ2_BN] = mul;
+	k->mul_strips = mul;
 	k->probe_int8 = probe_int8;
 }

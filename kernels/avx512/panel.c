@@ -193,7 +193,7 @@ static void store(const struct work *k, const struct kernel_input *x, size_t t0,
 
 static void panel_rows(struct work *k, const struct kernel_mat *w, const struct kernel_input *x,
                        size_t t0, size_t n, size_t row, size_t rows, const float d[ROWS], float *y,
-                       size_t y_stride)
+                       size_t y_stride, avx512_unpacker *unpack)
 {
 	memset(k->sums, 0, n * sizeof *k->sums);
 	for (size_t c = 0; c < x->k; c += COLS) {
@@ -201,15 +201,16 @@ static void panel_rows(struct work *k, const struct kernel_mat *w, const struct 
 
 		for (size_t s = 0; s < STRIPS; s++)
 			for (size_t u = 0; u < columns; u += 256)
-				avx512_unpack(w, x->k, row + STRIP * s, row + rows, c + u,
-				              k->panel[s] + STRIP * u);
+				unpack(w, x->k, row + STRIP * s, row + rows, c + u,
+				       k->panel[s] + STRIP * u);
 		panel_times(k, x, t0, n, c, columns);
 	}
 	store(k, x, t0, n, d, rows, y + row, y_stride);
 }
 
 static void token_block(struct work *k, const struct kernel_mat *w, const struct kernel_input *x,
-                        size_t t0, size_t n, size_t row0, size_t row1, float *y, size_t y_stride)
+                        size_t t0, size_t n, size_t row0, size_t row1, float *y, size_t y_stride,
+                        avx512_unpacker *unpack)
 {
 	float d[ROWS];
 	size_t rows;
@@ -219,8 +220,17 @@ static void token_block(struct work *k, const struct kernel_mat *w, const struct
 	for (size_t r = row0; r < row1; r += rows ? rows : 1) {
 		rows = ternary_runs(w, x->k, r, row1 - r < ROWS ? row1 - r : ROWS, d);
 		if (rows)
-			panel_rows(k, w, x, t0, n, r, rows, d, y, y_stride);
+			panel_rows(k, w, x, t0, n, r, rows, d, y, y_stride, unpack);
 	}
+}
+
+void avx512_mul_panels(const struct kernel_mat *w, const struct kernel_input *x, size_t row0,
+                       size_t row1, float *y, size_t y_stride, void *scratch,
+                       avx512_unpacker *unpack)
+{
+	for (size_t t = 0; t < x->n; t += TOKENS_MAX)
+		token_block(scratch, w, x, t, x->n - t < TOKENS_MAX ? x->n - t : TOKENS_MAX, row0,
+		            row1, y, y_stride, unpack);
 }
 
 void avx512_mul(const struct kernel_mat *w, const struct kernel_input *x, size_t row0, size_t row1,
@@ -234,9 +244,7 @@ void avx512_mul(const struct kernel_mat *w, const struct kernel_input *x, size_t
 		avx512_mul_few(w, x, row0, row1, y, y_stride, scratch);
 		return;
 	}
-	for (size_t t = 0; t < x->n; t += TOKENS_MAX)
-		token_block(scratch, w, x, t, x->n - t < TOKENS_MAX ? x->n - t : TOKENS_MAX, row0,
-		            row1, y, y_stride);
+	avx512_mul_panels(w, x, row0, row1, y, y_stride, scratch, avx512_unpack);
 	avx512_mul_others(w, x, row0, row1, y, y_stride, scratch);
 }
 

@@ -10,4 +10,5 @@ void kernels_neon(struct kernels *k)
 	neon_wide_init(k);
 	neon_ternary_init(k);
 	neon_screen_init(k);
+	k->mul_strips = NULL;
 }

@@ -11,6 +11,7 @@
 void scalar_decode_init(struct kernels *k);
 void scalar_encode_init(struct kernels *k);
 void scalar_ternary_init(struct kernels *k);
+void scalar_strips_init(struct kernels *k);
 void scalar_float_init(struct kernels *k);
 void scalar_vector_init(struct kernels *k);
 void scalar_attend_init(struct kernels *k);

@@ -20,6 +20,8 @@
 #include "../avx512/avx512.h"
 #include "../avx512/codes.h"
 #include "../avx512/lanes.h"
+#include "../strips.h"
+#include "../vbmi/vbmi.h"
 
 #define STRIP  16
 #define STRIPS 4
@@ -159,9 +161,10 @@ static int unpack(struct work *k, const struct kernel_mat *w, size_t cols, size_
                   size_t c)
 {
 	__m512i three = _mm512_setzero_si512();
+	avx512_unpacker *codes = w->strips ? vbmi_unpack : avx512_unpack;
 
 	for (size_t s = 0; s < STRIPS; s++)
-		avx512_unpack(w, cols, row + STRIP * s, end, c, k->codes[s]);
+		codes(w, cols, row + STRIP * s, end, c, k->codes[s]);
 	for (size_t i = 0; i < STEPS; i++)
 		for (size_t h = 0; h < STRIPS / 2; h++) {
 			__m512i n[2];
@@ -197,6 +200,18 @@ static void fetch_rows(const struct kernel_mat *w, size_t row, size_t end, size_
 	end = end < row + ROWS ? end : row + ROWS;
 	for (; row < end; row++, p += w->row_bytes)
 		fetch(p);
+}
+
+/* The same of strips, whose blocks lie side by side. */
+static void fetch_strips(const struct kernel_mat *w, size_t cols, size_t row, size_t end, size_t c)
+{
+	end = end < row + ROWS ? end : row + ROWS;
+	for (; row < end; row += STRIP) {
+		const uint8_t *p = w->data + strips_bytes(row, cols);
+
+		for (size_t b = c / STRIP_COLS; b <= (c + COLS - 1) / STRIP_COLS; b++)
+			fetch(p + b * STRIP_BLOCK);
+	}
 }
 
 static inline void multiply(__m512i *sums, __m512i codes, __m512i x)
@@ -325,7 +340,10 @@ static int token_block(struct work *k, const struct kernel_mat *w, const struct 
 		for (size_t r = row0; r < row1; r += ROWS) {
 			if (!unpack(k, w, x->k, r, row1, c))
 				return 0;
-			fetch_rows(w, r + ROWS, row1, c);
+			if (w->strips)
+				fetch_strips(w, x->k, r + ROWS, row1, c);
+			else
+				fetch_rows(w, r + ROWS, row1, c);
 			for (size_t i = 0; i < tiles; i++) {
 				int32_t *to = sums + i * TOKENS * y_stride + r;
 
@@ -363,7 +381,8 @@ static void plain(const struct kernel_mat *w, const struct kernel_input *x, size
 	part.sum += t;
 	part.sum256 += t * x->stride256;
 	if (n)
-		avx512_mul(w, &part, row0, row1, y + t * y_stride, y_stride, scratch);
+		(w->strips ? vbmi_mul_strips : avx512_mul)(w, &part, row0, row1, y + t * y_stride,
+		                                           y_stride, scratch);
 }
 
 /* Blocks of tiles, of about the same size, that n tokens are worked on in. */
@@ -388,7 +407,7 @@ static void mul(const struct kernel_mat *w, const struct kernel_input *x, size_t
 	struct work *k = scratch;
 
 	if (x->n < PAYS || !all_are_runs(w, x->k, row0, row1)) {
-		avx512_mul(w, x, row0, row1, y, y_stride, scratch);
+		plain(w, x, 0, x->n, row0, row1, y, y_stride, scratch);
 		return;
 	}
 	for (size_t s = 0; s < STRIPS; s++)
@@ -408,4 +427,5 @@ void zen4_ternary_init(struct kernels *k)
 	k->mul[DTYPE_TQ1_0] = mul;
 	k->mul[DTYPE_TQ2_0] = mul;
 	k->mul[DTYPE_IQ2_BN] = mul;
+	k->mul_strips = mul;
 }
