@@ -34,7 +34,8 @@ static struct {
                .ubatches = {{512}, 1},
                .depths = {{0}, 1},
                .batches = {{1}, 1},
-               .heads = BENCH_FULL}};
+               .heads = BENCH_FULL,
+               .loads = BENCH_MMAP}};
 
 static int set_from_one(void *to, const char *value, struct err *e)
 {
@@ -85,21 +86,32 @@ static int set_types(void *to, const char *value, struct err *e)
 	return 0;
 }
 
-static int set_head(void *to, const char *value, struct err *e)
+/* A list of two words: bit 1 for the one, bit 2 for the other. */
+static int set_either(int *to, const char *value, const char *one, const char *other, struct err *e)
 {
 	char word[32];
-	int *heads = to;
 
-	for (*heads = 0; value;) {
+	for (*to = 0; value;) {
 		value = next_word(value, word, sizeof word);
-		int head = !strcmp(word, "full")       ? BENCH_FULL
-		           : !strcmp(word, "screened") ? BENCH_SCREENED
-		                                       : 0;
-		if (!head)
-			return err_set(e, ERR_TROUBLE, "'%s' is neither full nor screened", word);
-		*heads |= head;
+		int bit = !strcmp(word, one) ? 1 : !strcmp(word, other) ? 2 : 0;
+		if (!bit)
+			return err_set(e, ERR_TROUBLE, "'%s' is neither %s nor %s", word, one,
+			               other);
+		*to |= bit;
 	}
 	return 0;
+}
+
+static int set_head(void *to, const char *value, struct err *e)
+{
+	_Static_assert(BENCH_FULL == 1 && BENCH_SCREENED == 2, "bits");
+	return set_either(to, value, "full", "screened", e);
+}
+
+static int set_load(void *to, const char *value, struct err *e)
+{
+	_Static_assert(BENCH_MMAP == 1 && BENCH_DENSE == 2, "bits");
+	return set_either(to, value, "mmap", "dense", e);
 }
 
 static const struct opt options[] = {
@@ -135,6 +147,9 @@ static const struct opt options[] = {
     {OPT_CALL, 0, "head", &o.run.heads, "LIST",
      "decode with the output head full (the default) or screened (see bitnet-run(1)), or both",
      .call = set_head},
+    {OPT_CALL, 0, "load", &o.run.loads, "LIST",
+     "weights where they lie (mmap, the default) or dense (see bitnet-run(1)), or both",
+     .call = set_load},
     {OPT_CALL, 0, "device", &o.run.device, "WHERE",
      "measure cpu (the default), cuda or cuda:N: a GPU, by its copy rate, int8 rate and a product "
      "first",

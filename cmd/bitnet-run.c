@@ -13,6 +13,7 @@
 #include "bytes.h"
 #include "clock.h"
 #include "cuda_driver.h"
+#include "dense.h"
 #include "device.h"
 #include "fmt.h"
 #include "gguf.h"
@@ -36,7 +37,7 @@ static struct {
 	uint32_t gpu_layers;
 	struct opt_list stop;
 	int chat, json, jsonl, tokenize, memory, list_kernels, list_devices, ignore_eos, draft;
-	int screen, pin, no_bos, no_special, quiet, verbose, no_check;
+	int screen, load_auto, pin, no_bos, no_special, quiet, verbose, no_check;
 	int64_t n, threads, seed, logprobs, i2s_group, sequences, ubatch, ctx;
 	struct sample_options sample;
 	enum dtype kv[2]; /* K, V */
@@ -67,6 +68,15 @@ static int set_head(void *to, const char *value, struct err *e)
 			return 0;
 		}
 	return err_set(e, ERR_TROUBLE, "'%s' is none of full, screened, auto", value);
+}
+
+static int set_load(void *to, const char *value, struct err *e)
+{
+	o.load_auto = !strcmp(value, "auto");
+	if (o.load_auto || !plan_opt_load(to, value, e))
+		return 0;
+	return err_set(e, ERR_TROUBLE, "'%s' is not one of mmap, mlock, read, hugetlb, dense, auto",
+	               value);
 }
 
 static int set_device(void *to, const char *value, struct err *e)
@@ -172,8 +182,10 @@ static const struct opt options[] = {
      "output head: full (the default); screened keeps a small copy that tells which rows can win, "
      "the tokens are the same; auto does so for long answers",
      .call = set_head},
-    {OPT_CALL, 0, "load", &o.load, "HOW", "weights: mmap (default), mlock, read or hugetlb",
-     .call = plan_opt_load},
+    {OPT_CALL, 0, "load", &o.load, "HOW",
+     "weights: mmap (default), mlock, read, hugetlb or dense, which keeps I2_S in 1.6 bits; auto: "
+     "dense for long answers where that is faster",
+     .call = set_load},
     {OPT_STRING, 0, "kernel", &o.kernel, "NAME", "use this kernel set"},
     {OPT_CALL, 0, "device", &o.device, "WHERE",
      "compute on cpu (the default), cuda or cuda:N (a GPU), or auto: a GPU that can hold it, else "
@@ -493,11 +505,38 @@ static int answer_lines(struct run *r, struct err *e)
 	return serve(&so, STDIN_FILENO, stdout, e);
 }
 
-/* Making the copy costs about as much as reading the head 16 times. */
+/* Whether so much is to be said that a copy which is read faster pays: making it costs about as
+ * much as reading what it stands for 16 times. */
+static int says_much(void)
+{
+	return o.n < 0 || o.n >= 64;
+}
+
 static int head_pays(void)
 {
-	return (o.n < 0 || o.n >= 64) && !o.logprobs && !sample_penalties(&o.sample) &&
+	return says_much() && !o.logprobs && !sample_penalties(&o.sample) &&
 	       (o.sample.temperature <= 0 || o.sample.top_k > 0);
+}
+
+/* auto: dense where that was measured to be faster. */
+static int choose_load(const struct run *r, struct session_options *so, struct err *e)
+{
+	const struct kernels *k = kernels_get(o.kernel);
+	double ratio;
+
+	/* A kernel set that does not exist is told by the session. */
+	if (!o.load_auto || !says_much() || !k || (o.device && strcmp(o.device, "cpu") != 0))
+		return 0;
+	if (dense_ratio(&ratio, &r->gguf, k, so->plan.threads, e))
+		return -1;
+	if (ratio < DENSE_PAYS)
+		so->plan.load = WEIGHTS_DENSE;
+	if (o.verbose && isfinite(ratio))
+		fprintf(stderr,
+		        "bitnet-run: %s: products with dense weights take %.0f %% of the time: "
+		        "loaded %s\n",
+		        o.model, 100 * ratio, plan_load_name(so->plan.load));
+	return 0;
 }
 
 /* On the first device that can do it; else, when that is allowed, on the host. */
@@ -556,7 +595,8 @@ static int open_session(struct run *r, struct err *e)
 		               (long long)o.i2s_group);
 	if (o.ctx < 0)
 		so.plan.ctx = PLAN_CTX_ALL;
-	if (vocab_plan(&r->gguf, &so.vocab_bytes, e) || open_somewhere(r, &so, e))
+	if (vocab_plan(&r->gguf, &so.vocab_bytes, e) || choose_load(r, &so, e) ||
+	    open_somewhere(r, &so, e))
 		return -1;
 	uint32_t trained = session_arch(r->session)->n_ctx;
 	if (session_ctx(r->session) > trained) {

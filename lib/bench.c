@@ -84,6 +84,7 @@ static void add_matrix(struct bench_load *l, double by_type[DTYPE_COUNT],
                        const struct gguf_tensor *t)
 {
 	l->bytes += (double)t->bytes;
+	l->dense_bytes += (double)(weights_dense_bytes(t) ? weights_dense_bytes(t) : t->bytes);
 	l->products += (double)t->rows * (double)t->cols;
 	by_type[t->type] += (double)t->bytes;
 	if (by_type[t->type] >= by_type[l->weights])
@@ -206,6 +207,7 @@ static int measure(struct bench *b, struct session *s, struct bench_row *r,
 	r->threads = b->o->device ? 0 : (uint32_t)session_threads(s);
 	r->weights = b->load.weights;
 	r->head = b->load.head;
+	r->dense = b->dense;
 	for (unsigned n = 0; n < b->o->repeat; n++)
 		if (once(s, r, &b->run[n], e))
 			return -1;
@@ -230,7 +232,8 @@ static int prefills(struct bench *b, struct session *s, struct err *e)
 static int decode_row(struct bench *b, struct session *s, struct bench_row *r, struct err *e)
 {
 	const struct bench_load *l = &b->load;
-	double shared = l->bytes + (r->screened ? l->screen_bytes : l->head_bytes);
+	double shared = (b->dense ? l->dense_bytes : l->bytes) +
+	                (r->screened ? l->screen_bytes : l->head_bytes);
 
 	r->bound = r->ubatch * b->read /
 	           (shared + r->ubatch * cache_bytes(s, b->o, r->depth + r->tokens / 2.0));
@@ -275,8 +278,8 @@ static uint32_t most(const struct bench_list *l)
 	return m;
 }
 
-/* Everything of a device (threads 0), or with one number of threads: the ceilings first. */
-static int with_threads(struct bench *b, uint32_t threads, struct err *e)
+/* Everything of a device (threads 0), or with one number of threads, behind its ceilings. */
+static int with_session(struct bench *b, uint32_t threads, struct err *e)
 {
 	struct session_options so = {
 	    .kernel = b->o->kernel, .pin = b->o->pin, .plan = {.threads = (int)threads}};
@@ -284,8 +287,6 @@ static int with_threads(struct bench *b, uint32_t threads, struct err *e)
 	uint32_t batch = most(&b->o->batches), ubatch = most(&b->o->ubatches);
 	struct session *s = NULL;
 
-	if (threads ? measure_ceilings(b, threads, e) : bench_device(b, e))
-		return -1;
 	if (!threads) {
 		so.device = b->o->device;
 		so.plan.device_layers = PLAN_DEVICE_ALL;
@@ -297,12 +298,28 @@ static int with_threads(struct bench *b, uint32_t threads, struct err *e)
 	so.plan.sequences = so.plan.logits_rows = batch;
 	so.plan.k_type = b->o->k_type;
 	so.plan.v_type = b->o->v_type;
+	so.plan.load = b->dense ? WEIGHTS_DENSE : WEIGHTS_MMAP;
 	so.plan.screen = !!(b->o->heads & BENCH_SCREENED);
 	if (session_open(&s, b->model, &so, e))
 		return -1;
 	int failed = prefills(b, s, e) || decodes(b, s, e) || session_leave_device(s, e);
 	session_close(s);
 	return failed ? -1 : 0;
+}
+
+/* The ceilings, then the model with every way of loading; dense where that makes a difference. */
+static int with_threads(struct bench *b, uint32_t threads, struct err *e)
+{
+	int denser = threads && b->load.dense_bytes < b->load.bytes;
+
+	if (threads ? measure_ceilings(b, threads, e) : bench_device(b, e))
+		return -1;
+	for (int how = BENCH_MMAP; how <= BENCH_DENSE; how <<= 1) {
+		b->dense = how == BENCH_DENSE;
+		if ((b->o->loads & how) && (denser || !b->dense) && with_session(b, threads, e))
+			return -1;
+	}
+	return 0;
 }
 
 int bench_run(const struct bench_options *o, const struct gguf *model,

@@ -24,6 +24,9 @@ int bench_list_parse(struct bench_list *l, const char *text, uint32_t least, str
 /* How decoding reads the output head. */
 enum bench_head { BENCH_FULL = 1, BENCH_SCREENED = 2 };
 
+/* How the weights are loaded: as bitnet-run does with --load=mmap, or dense. */
+enum bench_loading { BENCH_MMAP = 1, BENCH_DENSE = 2 };
+
 struct bench_options {
 	const char *kernel; /* NULL: the best */
 	struct bench_list threads;
@@ -34,6 +37,7 @@ struct bench_options {
 	    batches;        /* sequences that are decoded at once, each BENCH_BATCH at most */
 	uint32_t decode;    /* tokens of one decoding; 0: none */
 	int heads;          /* of enum bench_head, both: decode either way */
+	int loads;          /* of enum bench_loading, both: measure either way */
 	const char *device; /* "cuda:0": measured in place of the threads; or NULL */
 	enum dtype k_type, v_type;
 	unsigned repeat; /* runs of each figure, of which the median counts */
@@ -50,7 +54,7 @@ struct bench_row {
 	uint32_t threads;               /* 0: a device */
 	uint32_t tokens, ubatch, depth; /* ubatch: at once, of one sequence or of as many */
 	enum dtype weights, head;       /* NONE: those of a ceiling */
-	int screened;
+	int screened, dense;
 	double median, low, high; /* GB/s, G multiply-adds/s or tokens/s */
 	double bound;             /* what the ceiling would allow, same unit; 0: not known */
 };

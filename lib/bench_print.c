@@ -54,6 +54,7 @@ static json_t *json_of(const struct bench_row *r)
 		return o;
 	if ((r->weights &&
 	     (json_object_set_new(o, "weights", json_string(dtype_get(r->weights)->name)) ||
+	      json_object_set_new(o, "dense", json_boolean(r->dense)) ||
 	      json_object_set_new(o, "head", json_string(dtype_get(r->head)->name)) ||
 	      json_object_set_new(o, "screened", json_boolean(r->screened)))) ||
 	    (r->bound > 0 && json_object_set_new(o, "share", json_real(r->median / r->bound)))) {
@@ -75,9 +76,9 @@ static void print_head(const struct bench_print *p)
 		fputs("what,threads,tokens,at_once,depth,weights,head,median,low,high,unit,share\n",
 		      p->out);
 	else
-		fprintf(p->out, "%-8s %7s %6s %7s %6s  %-7s %-12s %8s %8s %8s  %-17s  %s\n", "what",
-		        "threads", "tokens", "at once", "depth", "weights", "head", "median", "low",
-		        "high", "unit", "share of ceiling");
+		fprintf(p->out, "%-8s %7s %6s %7s %6s  %-10s %-12s %8s %8s %8s  %-17s  %s\n",
+		        "what", "threads", "tokens", "at once", "depth", "weights", "head",
+		        "median", "low", "high", "unit", "share of ceiling");
 }
 
 /* Per cent of what the ceiling allows, and the bar; nothing for the ceilings themselves. */
@@ -100,22 +101,24 @@ static void print_share(const struct bench_print *p, const struct bench_row *r)
 int bench_print_row(struct bench_print *p, const struct bench_row *r, struct err *e)
 {
 	static const char *const format[] = {
-	    [BENCH_TABLE] = "%-8s %7u %6u %7u %6u  %-7s %-12s %8.2f %8.2f %8.2f  %s",
+	    [BENCH_TABLE] = "%-8s %7u %6u %7u %6u  %-10s %-12s %8.2f %8.2f %8.2f  %s",
 	    [BENCH_MARKDOWN] = "| %s | %u | %u | %u | %u | %s | %s | %.2f | %.2f | %.2f | %s | ",
 	    [BENCH_CSV] = "%s,%u,%u,%u,%u,%s,%s,%.4f,%.4f,%.4f,%s,",
 	};
-	char head[40] = "";
+	char head[40] = "", weights[40] = "";
 
 	if (p->style == BENCH_JSON)
 		return print_json(p, json_of(r), e);
 	if (!p->lines)
 		print_head(p);
+	if (r->weights)
+		snprintf(weights, sizeof weights, "%s%s", dtype_get(r->weights)->name,
+		         r->dense ? " dense" : "");
 	if (r->head)
 		snprintf(head, sizeof head, "%s%s", dtype_get(r->head)->name,
 		         r->screened ? " screen" : "");
 	fprintf(p->out, format[p->style], facts[r->what].name, r->threads, r->tokens, r->ubatch,
-	        r->depth, r->weights ? dtype_get(r->weights)->name : "", head, r->median, r->low,
-	        r->high, facts[r->what].unit);
+	        r->depth, weights, head, r->median, r->low, r->high, facts[r->what].unit);
 	print_share(p, r);
 	fputs(p->style == BENCH_MARKDOWN ? " |\n" : "\n", p->out);
 	return written(p, e);

@@ -8,6 +8,7 @@
 /* Bytes and multiply-adds of the matrices, once each: of the layers, and of the head. */
 struct bench_load {
 	double bytes, head_bytes, products;
+	double dense_bytes;       /* in place of bytes, where weights are loaded dense */
 	double screen_bytes;      /* of the head's screen */
 	enum dtype weights, head; /* the type of most bytes; of the head */
 };
@@ -19,6 +20,7 @@ struct bench {
 	const struct kernels *kern;
 	const struct gguf *model;
 	struct bench_load load;
+	int dense;         /* how the weights of the session at hand are loaded */
 	double read, int8; /* ceilings at hand: bytes and multiply-adds a second */
 	double run[BENCH_REPEAT];
 };

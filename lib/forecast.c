@@ -393,6 +393,26 @@ static int regions(struct forecast *f, const struct gguf *g, const struct weight
 	return 0;
 }
 
+/* What loading makes of the tensors of g when it makes them denser: as weights.c does. */
+static void exchange_dense(struct forecast *f, const struct weights *w, const struct gguf *g)
+{
+	uint64_t mapped = 0, copied = f->region[PLAN_WEIGHTS_COPIED].bytes - w->copied;
+
+	for (uint64_t i = 0; i < g->n_tensors; i++) {
+		const struct gguf_tensor *t = &g->tensors[i];
+		uint64_t dense = tally_layer_of(t) >= 0 ? weights_dense_bytes(t) : 0;
+
+		if (t->rows == 1 && t->cols > 1) /* one value is a scale, which nobody keeps */
+			copied += arena_round(t->cols * sizeof(float));
+		else if (dense)
+			copied += arena_round(dense);
+		else if (t->rows > 1)
+			mapped += t->bytes;
+	}
+	f->region[PLAN_WEIGHTS_MAPPED].bytes = mapped;
+	f->region[PLAN_WEIGHTS_COPIED].bytes = copied;
+}
+
 /* The weights of g in place of those of the graph that was planned. */
 static void exchange_weights(struct forecast *f, const struct weights *w, const struct gguf *g,
                              const struct gguf *graph)
@@ -403,7 +423,10 @@ static void exchange_weights(struct forecast *f, const struct weights *w, const 
 	if (!r->bytes)
 		r = &f->region[PLAN_WEIGHTS_COPIED];
 	tally_make(&t, graph);
-	r->bytes = r->bytes - forecast_least(r->bytes, t.all.bytes) + f->tally.all.bytes;
+	if (f->options.load == WEIGHTS_DENSE)
+		exchange_dense(f, w, g);
+	else
+		r->bytes = r->bytes - forecast_least(r->bytes, t.all.bytes) + f->tally.all.bytes;
 	if (f->options.load == WEIGHTS_HUGETLB)
 		r->bytes = (r->bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
 	forecast_touch_weights(f, w, g);

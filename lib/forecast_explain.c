@@ -65,7 +65,10 @@ void forecast_explain_weights(struct forecast *f)
 	if (!copied->bytes)
 		return;
 	if (mapped->bytes)
-		append(copied, "the others, each rounded up to 64 bytes");
+		append(copied, f->options.load == WEIGHTS_DENSE
+		                   ? "the others, I2_S in blocks of 64 bytes for 320 weights, each "
+		                     "rounded up to 64 bytes"
+		                   : "the others, each rounded up to 64 bytes");
 	else
 		append_types(copied, &f->tally);
 	if (!mapped->bytes)

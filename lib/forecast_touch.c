@@ -182,7 +182,8 @@ static void touch_mapped(struct forecast *f, const struct weights *w, const stru
 		forecast_touched(r, "locked in memory as a whole");
 		return;
 	}
-	uint64_t checked = checked_bytes(g);
+	/* Loading lets go of everything when some was made denser. */
+	uint64_t checked = f->options.load == WEIGHTS_DENSE ? 0 : checked_bytes(g);
 	if (!tied && embd && !w->embd.copy) {
 		uint64_t rows = looked_up(f, embd);
 		r->full = forecast_pages(r->bytes - forecast_least(r->bytes, embd->bytes) + rows);
@@ -193,8 +194,13 @@ static void touch_mapped(struct forecast *f, const struct weights *w, const stru
 		    (unsigned long long)rows,
 		    different_tokens((double)f->fill * f->options.sequences));
 	}
-	r->start = forecast_least(forecast_pages(checked + AROUND), r->full);
 	size_t n = strlen(r->touched);
+	if (!checked) {
+		r->start = 0;
+		snprintf(r->touched + n, sizeof r->touched - n, "; at the start none");
+		return;
+	}
+	r->start = forecast_least(forecast_pages(checked + AROUND), r->full);
 	snprintf(r->touched + n, sizeof r->touched - n,
 	         "; at the start %llu bytes that loading checks (I2_S, vectors)",
 	         (unsigned long long)checked);
@@ -219,6 +225,17 @@ void forecast_touch_weights(struct forecast *f, const struct weights *w, const s
 	forecast_touch_copied(f);
 }
 
+/* Bytes of the file that threads hold while they make weights denser, a piece each. */
+static uint64_t packing_extra(const struct forecast *f, const struct gguf *g)
+{
+	uint64_t most = 0;
+
+	for (uint64_t i = 0; i < g->n_tensors; i++)
+		if (weights_dense_bytes(&g->tensors[i]) && g->tensors[i].bytes > most)
+			most = g->tensors[i].bytes;
+	return (uint64_t)f->options.threads * forecast_least(most, WEIGHTS_PIECE);
+}
+
 /* Copying lets go of a file's pages piece by piece: what is resident is what was copied, and one
  * piece.  The table of embeddings is copied first, the output head last. */
 uint64_t forecast_load_extra(const struct forecast *f, const struct gguf *g)
@@ -228,6 +245,8 @@ uint64_t forecast_load_extra(const struct forecast *f, const struct gguf *g)
 
 	if (!f->region[PLAN_WEIGHTS_COPIED].bytes)
 		return 0;
+	if (f->options.load == WEIGHTS_DENSE)
+		return packing_extra(f, g);
 	for (uint64_t i = 0; i <= g->n_tensors; i++) {
 		const struct gguf_tensor *t = i < g->n_tensors ? &g->tensors[i] : last;
 		if (!t || (i < g->n_tensors && t == last))

@@ -12,9 +12,9 @@
  * Each value has one writer and is computed in an order that does not depend on who that is.
  */
 
-#define ROW_STEP     64 /* rows of a matrix are split in multiples of this */
-#define DENSE_TOKENS 32 /* from here on OpenBLAS pays; below, results do not depend on n */
-#define ATTN_TILE    16 /* tokens of one attention unit */
+#define ROW_STEP    64 /* rows of a matrix are split in multiples of this */
+#define BLAS_TOKENS 32 /* from here on OpenBLAS pays; below, results do not depend on n */
+#define ATTN_TILE   16 /* tokens of one attention unit */
 
 _Static_assert((int)FORWARD_STAGES == PLAN_STAGES, "the plan counts the stages");
 
@@ -159,9 +159,9 @@ static void meet(const struct worker *t, stage *run, uint32_t layer)
 }
 
 /* Float weights of a prompt: panels of rows are widened into scratch, as many as fit. */
-static void dense_product(const struct worker *t, const struct kernel_mat *m,
-                          const struct kernel_input *in, size_t row0, size_t row1, float *y,
-                          size_t stride)
+static void blas_product(const struct worker *t, const struct kernel_mat *m,
+                         const struct kernel_input *in, size_t row0, size_t row1, float *y,
+                         size_t stride)
 {
 	const struct forward *f = t->f;
 	size_t panel = KERNELS_SCRATCH / (in->k * sizeof(float));
@@ -177,10 +177,10 @@ static void dense_product(const struct worker *t, const struct kernel_mat *m,
 	}
 }
 
-static int is_dense(const struct forward *f, const struct kernel_mat *m,
-                    const struct kernel_input *in)
+static int blas_pays(const struct forward *f, const struct kernel_mat *m,
+                     const struct kernel_input *in)
 {
-	return f->blas && !f->row && in->n >= DENSE_TOKENS &&
+	return f->blas && !f->row && in->n >= BLAS_TOKENS &&
 	       in->k * sizeof(float) <= KERNELS_SCRATCH &&
 	       (m->type == DTYPE_F16 || m->type == DTYPE_BF16 || m->type == DTYPE_F32);
 }
@@ -194,8 +194,10 @@ static void product(const struct worker *t, const struct weight *w, const struct
 	filled.k = w->mat.cols;
 	if (row0 >= row1)
 		return;
-	if (w != &t->f->w->output && is_dense(t->f, &w->mat, in))
-		dense_product(t, &w->mat, in, row0, row1, y, stride);
+	if (w != &t->f->w->output && blas_pays(t->f, &w->mat, in))
+		blas_product(t, &w->mat, in, row0, row1, y, stride);
+	else if (w->mat.strips)
+		t->f->kern->mul_strips(&w->mat, &filled, row0, row1, y, stride, t->scratch);
 	else
 		t->f->kern->mul[w->mat.type](&w->mat, &filled, row0, row1, y, stride, t->scratch);
 }

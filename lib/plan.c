@@ -140,6 +140,9 @@ int plan_make(struct plan *p, const struct arch *a, const struct weights *w, uin
 	memset(p, 0, sizeof *p);
 	p->ctx = (uint32_t)round_up(o->ctx, PLAN_CTX_STEP);
 	p->host_layers = plan_device_first(a, o);
+	if (o->load == WEIGHTS_DENSE && o->device_layers)
+		return err_unsupported(e, "weights that are loaded dense are computed with on the "
+		                          "host, not on a device");
 	if (kv_bytes(a, o, p->ctx, o->k_type, a->dim_k, &k, e) ||
 	    kv_bytes(a, o, p->ctx, o->v_type, a->dim_v, &v, e))
 		return -1;
@@ -197,7 +200,7 @@ const char *plan_kind_name(enum plan_kind kind)
 
 const char *plan_load_name(enum weights_load load)
 {
-	static const char *const name[] = {"mmap", "mlock", "read", "hugetlb"};
+	static const char *const name[] = {"mmap", "mlock", "read", "hugetlb", "dense"};
 	return name[load];
 }
 

@@ -85,7 +85,8 @@ void plan_settle(struct plan_options *o, const struct arch *a);
 /* Bytes of the host's screen of the head, which lie behind the copied tensors; 0 without. */
 uint64_t plan_screen(const struct weights *w, const struct plan_options *o);
 
-/* Errors (status 2): a cache type that the heads do not fit, sums over 2^63. */
+/* Errors (status 2): a cache type that the heads do not fit, sums over 2^63, dense weights on a
+ * device. */
 int plan_make(struct plan *p, const struct arch *a, const struct weights *w, uint64_t vocab_bytes,
               const struct plan_options *o, struct err *e);
 
@@ -116,7 +117,7 @@ uint64_t plan_device_total(const struct plan *p);
 /* "mapped", "private", "reserved". */
 const char *plan_kind_name(enum plan_kind kind);
 
-/* "mmap", "mlock", "read", "hugetlb": as users write it. */
+/* "mmap", "mlock", "read", "hugetlb", "dense": as users write it. */
 const char *plan_load_name(enum weights_load load);
 
 /* The regions as a table for people, or as JSON: {"regions": [{"name", "kind", "tag", "bytes",

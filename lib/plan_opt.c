@@ -39,12 +39,13 @@ int plan_opt_kv_type(void *to, const char *value, struct err *e)
 
 int plan_opt_load(void *to, const char *value, struct err *e)
 {
-	for (int i = 0; i <= WEIGHTS_HUGETLB; i++)
+	for (int i = 0; i <= WEIGHTS_DENSE; i++)
 		if (!strcmp(value, plan_load_name((enum weights_load)i))) {
 			*(enum weights_load *)to = (enum weights_load)i;
 			return 0;
 		}
-	return err_set(e, ERR_TROUBLE, "'%s' is not one of mmap, mlock, read, hugetlb", value);
+	return err_set(e, ERR_TROUBLE, "'%s' is not one of mmap, mlock, read, hugetlb, dense",
+	               value);
 }
 
 int plan_opt_ctx(void *to, const char *value, struct err *e)

@@ -59,6 +59,13 @@ static int take_huge(struct session *s, uint64_t bytes, struct err *e)
 	return 0;
 }
 
+/* Weights that are read whole for each token, and a cache that the plan says to be worth it. */
+static int on_huge_pages(const struct session *s, enum plan_index i)
+{
+	return i == PLAN_WEIGHTS_COPIED ||
+	       (s->plan.huge_cache && (i == PLAN_KV_K || i == PLAN_KV_V));
+}
+
 /* Takes the regions, each one arena of exactly the planned size. */
 static int take_regions(struct session *s, struct err *e)
 {
@@ -76,7 +83,7 @@ static int take_regions(struct session *s, struct err *e)
 				return -1;
 			*a = (struct arena){
 			    .base = s->huge, .size = r->bytes, .tag = r->tag, .name = r->name};
-		} else if (s->plan.huge_cache && (mine[i] == PLAN_KV_K || mine[i] == PLAN_KV_V)
+		} else if (on_huge_pages(s, mine[i])
 		               ? arena_init_huge(a, r->tag, r->name, r->bytes, e)
 		               : arena_init(a, r->tag, r->name, r->bytes, e)) {
 			return -1;
@@ -168,14 +175,23 @@ static int start_device(struct session *s, struct err *e)
 	return s->pos && s->slot ? gpu_start(s->gpu, &parts, &s->taken, e) : -1;
 }
 
+static int check_weights(const struct session *s, struct err *e)
+{
+	if (s->o.load == WEIGHTS_DENSE && !s->f.kern->mul_strips)
+		return err_set(e, ERR_TROUBLE,
+		               "dense weights are not computed with by the kernel set %s",
+		               s->f.kern->name);
+	return 0;
+}
+
 static int open_parts(struct session *s, const struct gguf *g, const struct session_options *o,
                       struct err *e)
 {
 	struct weights_options wo = {s->o.load, o->i2s_group ? o->i2s_group : 32, o->check};
 
-	if (check_cache_types(s, e) || (s->gpu && gpu_fits(s->gpu, &s->plan, e)) ||
-	    take_regions(s, e) || threads_start(&s->pool, s->o.threads, e) ||
-	    (o->pin && threads_pin(s->pool, e)))
+	if (check_cache_types(s, e) || check_weights(s, e) ||
+	    (s->gpu && gpu_fits(s->gpu, &s->plan, e)) || take_regions(s, e) ||
+	    threads_start(&s->pool, s->o.threads, e) || (o->pin && threads_pin(s->pool, e)))
 		return -1;
 	if (weights_load(&s->w, g, &wo, s->f.kern, &s->arena[PLAN_WEIGHTS_COPIED], s->pool, e))
 		return -1;

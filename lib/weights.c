@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "../kernels/strips.h"
 #include "weights_tiles.h"
 
 #define I2S_BLOCK 128 /* elements of a packing unit */
@@ -15,6 +16,13 @@
 static uint64_t i2s_row(uint64_t cols)
 {
 	return (cols + I2S_BLOCK - 1) / I2S_BLOCK * (I2S_BLOCK / 4);
+}
+
+uint64_t weights_dense_bytes(const struct gguf_tensor *t)
+{
+	return t->type == DTYPE_I2_S && t->cols % I2S_BLOCK == 0 && t->rows % STRIP_ROWS == 0
+	           ? strips_bytes(t->rows, t->cols)
+	           : 0;
 }
 
 struct finder {
@@ -33,21 +41,27 @@ static int wrong_shape(const char *name, const struct gguf_tensor *t, uint64_t r
 	               (unsigned long long)rows, (unsigned long long)cols);
 }
 
+enum role { VECTOR, MATRIX, MATRIX_OF_LAYER };
+
 /* A copy is needed for another byte order or packing, and where the user wants private memory;
  * vectors are used as float32. */
-static void place(struct finder *f, struct weight *w, int vector)
+static void place(struct finder *f, struct weight *w, enum role role)
 {
 	const struct gguf_tensor *t = w->t;
+	int vector = role == VECTOR, dense = f->o->load == WEIGHTS_DENSE;
 	int repack = weights_tiles_is(t->type) ||
 	             (t->type == DTYPE_I2_S && (f->o->i2s_group != 32 || t->cols % I2S_BLOCK));
-	int in_place = (f->o->load == WEIGHTS_MMAP || f->o->load == WEIGHTS_MLOCK) &&
-	               !f->g->parts[t->part].swapped && (!vector || t->type == DTYPE_F32) &&
-	               !repack;
+	int in_place = f->o->load != WEIGHTS_READ && f->o->load != WEIGHTS_HUGETLB &&
+	               !f->g->parts[t->part].swapped &&
+	               (!vector || (t->type == DTYPE_F32 && !dense)) && !repack;
 
-	w->copy = in_place ? 0
-	          : vector ? t->rows * t->cols * sizeof(float)
-	          : repack ? t->rows * i2s_row(t->cols) + sizeof(float)
-	                   : t->bytes;
+	w->dense = dense && role == MATRIX_OF_LAYER && in_place && weights_dense_bytes(t);
+	in_place = in_place && !w->dense;
+	w->copy = in_place   ? 0
+	          : vector   ? t->rows * t->cols * sizeof(float)
+	          : w->dense ? weights_dense_bytes(t)
+	          : repack   ? t->rows * i2s_row(t->cols) + sizeof(float)
+	                     : t->bytes;
 	if (in_place)
 		f->w->mapped += t->bytes;
 	else
@@ -109,8 +123,8 @@ static int check_type(struct finder *f, const char *name, const struct gguf_tens
 	return 0;
 }
 
-static int find_matrix(struct finder *f, struct weight *w, const char *name, uint64_t rows,
-                       uint64_t cols, struct err *e)
+static int find_matrix(struct finder *f, struct weight *w, const char *name, enum role role,
+                       uint64_t rows, uint64_t cols, struct err *e)
 {
 	w->t = gguf_tensor(f->g, name);
 	if (!w->t)
@@ -120,7 +134,7 @@ static int find_matrix(struct finder *f, struct weight *w, const char *name, uin
 		return wrong_shape(name, w->t, rows, cols, e);
 	if (check_type(f, name, w->t, e) || find_scale(f, w, name, e))
 		return -1;
-	place(f, w, 0);
+	place(f, w, role);
 	return 0;
 }
 
@@ -136,7 +150,7 @@ static int find_vector(struct finder *f, struct weight *w, const char *name, uin
 	if (w->t->type != DTYPE_F32 && w->t->type != DTYPE_F16 && w->t->type != DTYPE_BF16)
 		return err_set(e, ERR_TROUBLE, "tensor %s: type %s, expected F32, F16 or BF16",
 		               name, dtype_get(w->t->type)->name);
-	place(f, w, 1);
+	place(f, w, VECTOR);
 	return 0;
 }
 
@@ -169,9 +183,9 @@ static int find_layer(struct finder *f, struct weights_layer *l, unsigned i, con
 		snprintf(name, sizeof name, "blk.%u.%s.weight", i, roles[r].name);
 		if (!roles[r].wanted)
 			continue;
-		if (roles[r].rows
-		        ? find_matrix(f, roles[r].w, name, roles[r].rows, roles[r].cols, e)
-		        : find_vector(f, roles[r].w, name, roles[r].cols, e))
+		if (roles[r].rows ? find_matrix(f, roles[r].w, name, MATRIX_OF_LAYER, roles[r].rows,
+		                                roles[r].cols, e)
+		                  : find_vector(f, roles[r].w, name, roles[r].cols, e))
 			return -1;
 	}
 	return 0;
@@ -250,14 +264,14 @@ int weights_find(struct weights *w, const struct arch *a, const struct gguf *g,
 	w->layer = mem_calloc(MEM_WEIGHTS, a->n_layer, sizeof *w->layer, e);
 	if (!w->layer)
 		return -1;
-	if (find_matrix(&f, &w->embd, "token_embd.weight", a->n_vocab, a->n_embd, e) ||
+	if (find_matrix(&f, &w->embd, "token_embd.weight", MATRIX, a->n_vocab, a->n_embd, e) ||
 	    find_vector(&f, &w->output_norm, "output_norm.weight", a->n_embd, e))
 		goto fail;
 	for (uint32_t i = 0; i < a->n_layer; i++)
 		if (find_layer(&f, &w->layer[i], i, a, e))
 			goto fail;
 	if (a->output_tensor && gguf_tensor(g, "output.weight")) {
-		if (find_matrix(&f, &w->output, "output.weight", a->n_vocab, a->n_embd, e))
+		if (find_matrix(&f, &w->output, "output.weight", MATRIX, a->n_vocab, a->n_embd, e))
 			goto fail;
 	} else {
 		w->output.t = w->embd.t;
@@ -429,7 +443,9 @@ static int load_matrix(struct weight *w, const struct gguf *g, const struct weig
 
 	if (!data)
 		return -1;
-	if (w->copy) {
+	if (w->dense) {
+		w->packed = arena_take(copies, w->copy);
+	} else if (w->copy) {
 		uint8_t *p = arena_take(copies, w->copy);
 		if (weights_tiles_is(t->type)) {
 			struct ternary form;
@@ -454,7 +470,7 @@ static int load_matrix(struct weight *w, const struct gguf *g, const struct weig
 	}
 	if (type == DTYPE_I2_S)
 		memcpy(&tail, data + t->rows * row, sizeof tail);
-	w->mat = (struct kernel_mat){type, t->rows, cols, data, row, tail};
+	w->mat = (struct kernel_mat){type, t->rows, cols, data, row, tail, 0};
 	if (type == DTYPE_I2_S && check_i2s(w, e))
 		return -1;
 	if (w->scale && load_scale(g, w->scale, kern, &w->mat.scale, e))
@@ -521,36 +537,68 @@ static long matrices(const struct weights *w)
 }
 
 /* In the order of loading: the embedding table, those of the layers, the head. */
-static const struct weight *matrix_at(const struct weights *w, long m)
+static struct weight *matrix_at(struct weights *w, long m)
 {
 	if (m == 0)
 		return &w->embd;
 	if (m == matrices(w) - 1)
 		return &w->output;
-	const struct weights_layer *l = &w->layer[(m - 1) / LAYER_MATRICES];
-	const struct weight *part[LAYER_MATRICES] = {&l->q,    &l->k,  &l->v,   &l->o,
-	                                             &l->gate, &l->up, &l->down};
+	struct weights_layer *l = &w->layer[(m - 1) / LAYER_MATRICES];
+	struct weight *part[LAYER_MATRICES] = {&l->q,    &l->k,  &l->v,   &l->o,
+	                                       &l->gate, &l->up, &l->down};
 	return part[(m - 1) % LAYER_MATRICES];
 }
 
-struct code_check {
-	const struct weights *w;
+/* Makes the strips of a matrix, letting go of its pages on the way.  Returns 1 when a code is 3. */
+static int pack(struct weight *w, const struct gguf *g, const struct kernels *kern)
+{
+	struct kernel_mat *m = &w->mat;
+	size_t step = WEIGHTS_PIECE / m->row_bytes / STRIP_ROWS * STRIP_ROWS;
+	int bad = 0;
+
+	step = step ? step : STRIP_ROWS;
+	for (size_t r = 0; r < m->rows; r += step) {
+		size_t end = m->rows - r < step ? m->rows : r + step;
+
+		bad |= kern->pack_strips(m, r, end, w->packed + strips_bytes(r, m->cols));
+		let_go_of(g, w->t, m->data + r * m->row_bytes, (end - r) * m->row_bytes);
+	}
+	m->data = w->packed;
+	m->row_bytes = 0;
+	m->strips = 1;
+	w->packed = NULL;
+	return bad;
+}
+
+struct codes {
+	struct weights *w;
+	const struct gguf *g;
+	const struct kernels *kern;
 	struct threads *pool;
+	int check;      /* those that are not packed, too */
 	long first_bad; /* the lowest number of a matrix with a code 3; LONG_MAX: none */
 };
 
-static void check_codes_part(void *arg, int i, int count)
+static int bad_codes(const struct codes *c, struct weight *w)
 {
-	struct code_check *c = arg;
+	const struct kernel_mat *m = &w->mat;
+
+	if (w->packed)
+		return pack(w, c->g, c->kern);
+	return c->check && m->type == DTYPE_I2_S && has_code3(m->data, m->rows * m->row_bytes);
+}
+
+static void go_through_codes(void *arg, int i, int count)
+{
+	struct codes *c = arg;
 	long m;
 
 	(void)i;
 	(void)count;
 	while ((m = threads_claim(c->pool, matrices(c->w))) >= 0) {
-		const struct kernel_mat *mat = &matrix_at(c->w, m)->mat;
 		long old = __atomic_load_n(&c->first_bad, __ATOMIC_RELAXED);
 
-		if (mat->type != DTYPE_I2_S || !has_code3(mat->data, mat->rows * mat->row_bytes))
+		if (!bad_codes(c, matrix_at(c->w, m)))
 			continue;
 		while (m < old && !__atomic_compare_exchange_n(&c->first_bad, &old, m, 0,
 		                                               __ATOMIC_RELAXED, __ATOMIC_RELAXED))
@@ -558,16 +606,15 @@ static void check_codes_part(void *arg, int i, int count)
 	}
 }
 
-/* Reads every I2_S matrix once, by all threads, which also brings its pages in. */
-static int check_codes(const struct weights *w, struct threads *pool, struct err *e)
+/* Reads every I2_S matrix once, by all threads, which also brings the pages in of those that are
+ * used in place. */
+static int read_codes(struct codes *c, struct err *e)
 {
-	struct code_check c = {w, pool, LONG_MAX};
-
-	threads_run(pool, check_codes_part, &c);
-	if (c.first_bad == LONG_MAX)
+	threads_run(c->pool, go_through_codes, c);
+	if (c->first_bad == LONG_MAX)
 		return 0;
 	err_set(e, ERR_TROUBLE, "holds the code 3, which no I2_S weight has: the file is corrupt");
-	return tensor_err(matrix_at(w, c.first_bad)->t, e);
+	return tensor_err(matrix_at(c->w, c->first_bad)->t, e);
 }
 
 /* Asks for pages of 2 MiB where the file is read from now on: a model is then mapped with some
@@ -589,7 +636,8 @@ static int lock_parts(const struct gguf *g, struct err *e)
 	return 0;
 }
 
-/* When everything was copied: reading ahead may have brought pages back that were let go of. */
+/* When nothing but tables is used in place: reading ahead may have brought pages back that were let
+ * go of. */
 static void let_go(const struct gguf *g)
 {
 	for (unsigned i = 0; i < g->n_parts; i++) {
@@ -622,9 +670,10 @@ int weights_load(struct weights *w, const struct gguf *g, const struct weights_o
 		w->output = w->embd;
 	else if (load_matrix(&w->output, g, o, kern, copies, e))
 		return -1;
-	if (o->check && check_codes(w, pool, e))
+	struct codes c = {w, g, kern, pool, o->check, LONG_MAX};
+	if ((o->check || o->load == WEIGHTS_DENSE) && read_codes(&c, e))
 		return -1;
-	if (!w->mapped)
+	if (!w->mapped || o->load == WEIGHTS_DENSE)
 		let_go(g);
 	return o->load == WEIGHTS_MLOCK ? lock_parts(g, e) : 0;
 }

@@ -11,10 +11,13 @@
 #include "threads.h"
 
 enum weights_load {
-	WEIGHTS_MMAP,   /* used where the file is mapped */
-	WEIGHTS_MLOCK,  /* the same, locked in memory */
-	WEIGHTS_READ,   /* copied into private memory */
-	WEIGHTS_HUGETLB /* copied into huge pages (2 MiB) */
+	WEIGHTS_MMAP,    /* used where the file is mapped */
+	WEIGHTS_MLOCK,   /* the same, locked in memory */
+	WEIGHTS_READ,    /* copied into private memory */
+	WEIGHTS_HUGETLB, /* copied into huge pages (2 MiB) */
+	WEIGHTS_DENSE    /* as WEIGHTS_MMAP, but the I2_S of layers is made denser in private
+	                    memory (strips.h), and vectors are copied: the file's part of the
+	                    layers is let go of */
 };
 
 /* One tensor in its role.  t is NULL for an optional one that the file lacks. */
@@ -22,6 +25,8 @@ struct weight {
 	const struct gguf_tensor *t;
 	const struct gguf_tensor *scale; /* NAME.scale, or NULL */
 	uint64_t copy;                   /* bytes of the copy; 0: used in place */
+	int dense;                       /* the copy is in strips */
+	uint8_t *packed;                 /* while loading: where they are made */
 	struct kernel_mat
 	    mat;        /* matrices, after weights_load(); I2_S rows are filled up to whole units */
 	const float *v; /* vectors, after weights_load() */
@@ -60,6 +65,10 @@ struct weights_options {
 	                  where the file says (TERNARY_KEY_I2S), that counts */
 	int check;     /* look for I2_S codes 3 and bad scales while loading */
 };
+
+/* Bytes of a matrix of a layer in strips; 0 for one that stays as it is when weights are loaded
+ * dense: of another type than I2_S, of rows that are no multiple of 16. */
+uint64_t weights_dense_bytes(const struct gguf_tensor *t);
 
 /* Finds and checks all tensors and decides which are copied; touches no tensor data.
  * Errors (status 2, the tensor is named): missing, unknown, of a wrong shape, of a type that is

@@ -70,6 +70,14 @@ refuses() {
 	[ "$(jq -s 'map(select(.what == "decode") | .screened) | join(" ")' -r "$tmp/out")" = "false" ]
 }
 
+@test "weights are measured where they lie, dense, or both ways, where that makes a difference" {
+	bitnet-bench "${quick[@]}" --kernel scalar --load mmap,dense --json >"$tmp/out"
+	[ "$(jq -s 'map(select(.what == "decode") | .dense) | join(" ")' -r "$tmp/out")" = "false true" ]
+	bitnet-bench --shape 256,1,512,4,2,300 --type tq2_0 --load mmap,dense "${quick[@]}" --kernel scalar --json >"$tmp/out"
+	[ "$(jq -s 'map(select(.what == "decode") | .dense) | join(" ")' -r "$tmp/out")" = "false" ]
+	refuses "bitnet-bench: *'denser' is neither mmap nor dense" bitnet-bench --load denser
+}
+
 @test "a header without weights is enough; a file that is cut in its weights is not" {
 	"$BUILD/tests/gen_model" --type=tq2_0 --embd-type=bf16 --header-only -o "$tmp/h.gguf"
 	bitnet-bench -m "$tmp/h.gguf" "${quick[@]}" --json >"$tmp/out"

@@ -99,6 +99,18 @@ same_regions() { # FILE OPTION...
 	[ "$(planned --logits-rows="$rows" "$file")" = "$(taken "$file" --draft=lookup)" ]
 }
 
+@test "weights that are loaded dense are planned as they are taken" {
+	local file
+	for file in "$models"/{bitnet,llama,untied,middle}.gguf "$model"; do
+		[ "$(planned --load=dense "$file")" = "$(taken "$file" --load=dense --kernel scalar)" ]
+		[ "$(planned --load=dense --head=screened "$file")" = \
+			"$(taken "$file" --load=dense --head=screened --kernel scalar)" ]
+	done
+	copied() { bitnet-memplan -J "$@" | jq '.regions[] | select(.name == "weights.copied").bytes'; }
+	[ "$(copied --load=dense "$models/2b.gguf")" -lt $(($(copied --load=read "$models/2b.gguf") * 36 / 100)) ]
+	refuses 2 'bitnet-memplan: *on the host, not on a device' bitnet-memplan --load=dense -g 2 "$model"
+}
+
 @test "the defaults of both programs give the same regions" {
 	[ "$(planned "$model")" = "$(taken "$model")" ]
 	[ "$(planned -c max "$model")" = "$(taken "$model" -c max)" ]
@@ -685,7 +697,9 @@ peak_within() { # PERCENT FILE PROMPT TOKENS OPTIONS...
 @test "the forecast peak is what a run holds, within 2 % (5 % below 16 MB)" {
 	[[ $BUILD != */san-* ]] || skip "sanitizers take more"
 	long=$(head -c 700 tests/data/shakespeare-held-out.txt)
-	for load in mmap read; do
+	loads='mmap read'
+	if bitnet-run --list-kernels | grep -qw vbmi; then loads+=' dense'; fi
+	for load in $loads; do
 		for prompt in 'Once upon a time' "$long"; do
 			peak_within 5 "$model" "$prompt" 8 --load $load ||
 				peak_within 5 "$model" "$prompt" 8 --load $load ||

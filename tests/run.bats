@@ -451,6 +451,29 @@ holds_less() {
 	done
 }
 
+@test "weights that are loaded dense give the same tokens in less memory" {
+	local name want
+	ids() { bitnet-run -q --json -p 'ROMEO:' -n 60 --seed 4 "$@" | jq -c .tokens; }
+	want=$(ids -t 1)
+	[ "$(ids --load=dense --kernel scalar)" = "$want" ]
+	while read -r name _; do
+		run --separate-stderr bitnet-run -q --json -p 'ROMEO:' -n 60 --seed 4 --load=dense --kernel "$name"
+		if [ "$status" -eq 0 ]; then
+			[ "$(jq -c .tokens <<<"$output")" = "$want" ]
+			[ "$(ids --load=dense --kernel "$name" -t 3 --head=screened --draft=lookup)" = "$want" ]
+		else
+			[[ $stderr == "bitnet-run: "*": dense weights are not computed with by the kernel set $name" ]]
+		fi
+	done < <(bitnet-run --list-kernels)
+	[ "$(ids --load=auto)" = "$want" ]
+	# matrices of other types stay as they are
+	[ "$(ids -m tests/data/golden/llama-h4-tq1.gguf --load=dense --kernel scalar)" = \
+		"$(ids -m tests/data/golden/llama-h4-tq1.gguf --kernel scalar)" ]
+	bytes() { bitnet-run "$@" --memory --json | jq "[.regions[] | select(.name | startswith(\"weights\")).bytes] | add"; }
+	[ "$(bytes --load=dense --kernel scalar)" -lt "$(bytes)" ]
+	refuses 2 "bitnet-run: --load: 'denser' is not one of mmap, mlock, read, hugetlb, dense, auto*" bitnet-run --load denser -p a
+}
+
 @test "corrupt ternary codes and scales are found while loading" {
 	# blk.0.attn_q of the trained model: its first code byte, and its scale
 	at=$(bitnet-convert -n --json $model -o "$tmp/x.gguf" |
@@ -469,6 +492,9 @@ holds_less() {
 	printf '\xff' | dd of="$tmp/m.gguf" bs=1 seek="$last" conv=notrunc status=none
 	refuses 2 "bitnet-run: $tmp/m.gguf: tensor blk.*.ffn_down.weight: holds the code 3*" bitnet-run -m "$tmp/m.gguf" -p a
 	bitnet-run -q -m "$tmp/m.gguf" --no-check -p a -n 1 >"$tmp/out"
+	# dense weights have no code 3
+	refuses 2 "bitnet-run: $tmp/m.gguf: tensor blk.*.ffn_down.weight: holds the code 3*" \
+		bitnet-run -m "$tmp/m.gguf" --no-check --load=dense --kernel scalar -p a
 	cp $model "$tmp/m.gguf"
 	printf '\0\0\xc0\x7f' | dd of="$tmp/m.gguf" bs=1 seek=$((at + 256 * 256 / 4)) conv=notrunc status=none
 	refuses 2 "bitnet-run: $tmp/m.gguf: tensor blk.0.attn_q.weight: I2_S scale is nan*" bitnet-run -q -m "$tmp/m.gguf" -p a

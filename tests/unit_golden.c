@@ -21,6 +21,7 @@
 
 static const char *kernel; /* the set under test */
 static const char *device; /* or the device */
+static int dense;          /* weights are loaded so */
 static char dir[512];      /* where the cases lie */
 
 struct model {
@@ -35,6 +36,7 @@ static int model_open(struct model *m, const char *path, const struct plan_optio
 	    .plan = *p, .kernel = device ? NULL : kernel, .device = device, .check = 1};
 
 	o.plan.device_layers = device ? PLAN_DEVICE_ALL : 0;
+	o.plan.load = dense ? WEIGHTS_DENSE : WEIGHTS_MMAP;
 
 	memset(m, 0, sizeof *m);
 	return gguf_open(&m->g, path, 0, e) || session_open(&m->s, &m->g, &o, e) ? -1 : 0;
@@ -158,8 +160,9 @@ static void one_case(const struct golden *rows, size_t n_rows, enum dtype kv)
 	for (size_t i = 0; got && i < n_rows; i++)
 		best = fmin(best, distance(&rows[i], got, n));
 	if (!(best <= 1)) {
-		printf("# %s: %s, %zu tokens, cache %s: %.2f times the tolerance %s\n",
-		       device ? device : kernel, path, n, dtype_get(kv)->name, best, e.text);
+		printf("# %s%s: %s, %zu tokens, cache %s: %.2f times the tolerance %s\n",
+		       device ? device : kernel, dense ? ", dense" : "", path, n,
+		       dtype_get(kv)->name, best, e.text);
 		unit_bad++;
 	}
 	free(got);
@@ -240,39 +243,43 @@ static void cases(void)
 		fclose(f);
 }
 
-/* The same bits whatever the chunk and the number of threads. */
+/* The same bits whatever the chunk, the number of threads and how weights are loaded. */
 static void same_bits(const char *file)
 {
 	int32_t ids[40];
 	char path[1024];
 	float *want = NULL;
+	int loads = !device && kernels_get(kernel)->mul_strips ? 2 : 1;
 
 	for (int i = 0; i < 40; i++)
 		ids[i] = (i * 37 + 11) % 256;
 	snprintf(path, sizeof path, "tests/data/%s", file);
-	for (int threads = 1; threads <= 3; threads++) {
+	for (int i = 0; i < 3 * loads; i++) {
 		static const size_t steps[] = {40, 1, 7, 16};
+		int threads = i % 3 + 1;
 		struct plan_options o = {.ctx = 64, .threads = threads};
 		struct model m;
 		struct err e = {0};
 
+		dense = i >= 3;
 		CHECK(model_open(&m, path, &o, &e) == 0);
 		size_t bytes = m.s ? 40 * session_arch(m.s)->n_vocab * sizeof(float) : 0;
-		for (size_t i = 0; m.s && i < sizeof steps / sizeof *steps; i++) {
-			float *got = logits_of(&m, ids, 40, steps[i], &e);
+		for (size_t k = 0; m.s && k < sizeof steps / sizeof *steps; k++) {
+			float *got = logits_of(&m, ids, 40, steps[k], &e);
 			if (!want) {
 				want = got;
 				continue;
 			}
 			if (!got || memcmp(got, want, bytes) != 0) {
-				printf("# %s: %s: %d threads, steps of %zu: other bits\n", kernel,
-				       file, threads, steps[i]);
+				printf("# %s%s: %s: %d threads, steps of %zu: other bits\n", kernel,
+				       dense ? ", dense" : "", file, threads, steps[k]);
 				unit_bad++;
 			}
 			free(got);
 		}
 		model_close(&m);
 	}
+	dense = 0;
 	free(want);
 }
 
@@ -299,15 +306,25 @@ static void each_kernel_set(void (*test)(void))
 		}
 }
 
+/* With the weights where they lie, then dense, where the set computes with them. */
+static void cases_of_each_load(void)
+{
+	cases();
+	dense = !device && kernels_get(kernel)->mul_strips;
+	if (dense)
+		cases();
+	dense = 0;
+}
+
 static void golden_logits(void)
 {
 	snprintf(dir, sizeof dir, "tests/data/golden");
-	each_kernel_set(cases);
+	each_kernel_set(cases_of_each_load);
 }
 
 static void shared_logits(void)
 {
-	each_kernel_set(cases);
+	each_kernel_set(cases_of_each_load);
 }
 
 static void chunk_and_thread_invariance(void)
