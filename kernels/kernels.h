@@ -102,10 +102,10 @@ struct kernel_attn {
 	void *scratch;             /* KERNELS_SCRATCH bytes */
 };
 
-/* What rows of the screen are multiplied with: numbers 256 high + low, zeros behind the last. */
+/* What the screen is multiplied with: numbers 256 high + low, zeros behind the last. */
 struct kernel_screened {
 	const int8_t *high, *low; /* (screen_padded(k)) */
-	const int32_t *excess;    /* (screen_padded(k) / 4): 32 times the sum of four numbers */
+	const int32_t *sum;       /* (screen_blocks(k)): of the numbers of each block */
 };
 
 /* The rows of a position. */
@@ -185,15 +185,19 @@ struct kernels {
 	void (*attend_chunk)(const struct kernel_attn *a, size_t chunk, float *state);
 	void (*attend_join)(const struct kernel_attn *a, const float *state, size_t step);
 
-	/* The screen of the output head (lib/head.h).  k values to a row of kernels/screen.h, each
-	 * rounded to the nearest even multiple of its unit, scale * m; *lost = |w - row|, *norm =
-	 * |w| (Euclid). */
-	void (*screen_row)(const float *w, size_t k, uint8_t *row, float *scale, float *lost,
-	                   float *norm);
-	/* n rows of k values with x: out (n), the sums of m (code - 32) x.  Four products
-	 * after each other are added as integers, times m in float32, fused, in 16 lanes. */
-	void (*screen_dots)(const uint8_t *rows, size_t n, size_t k,
+	/* The screen of the output head (kernels/screen.h).  k values to codes (screen_padded(k),
+	 * 32 behind the last) and factors (screen_blocks(k)), each value rounded to the nearest
+	 * even multiple of its unit, scale * m; lost = |w - row|, then the same with the last bit
+	 * of each code taken for 1/2; *norm = |w| (Euclid). */
+	void (*screen_row)(const float *w, size_t k, uint8_t *codes, uint8_t *factors, float *scale,
+	                   float lost[2], float *norm);
+	/* n strips of k columns with x: out (n, 16), twice the sums of m (code - 32) x where the
+	 * last bit of each code is taken for 1/2: of m (4 upper - 63) x.  Products of 64 columns
+	 * are added as integers, rounded to float32, times m, fused, in ascending order. */
+	void (*screen_dots)(const uint8_t *strips, size_t n, size_t k,
 	                    const struct kernel_screened *x, float *out);
+	/* What the last bits of a row add to that: the sum of m (2 bit - 1) x, likewise. */
+	float (*screen_last)(const uint8_t *last, size_t k, const struct kernel_screened *x);
 
 	/* What this machine gives at best, for shares of it.  Reads n bytes (a multiple of 4096)
 	 * once; the result depends on them. */

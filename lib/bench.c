@@ -76,7 +76,7 @@ static int measure_ceilings(struct bench *b, uint32_t threads, struct err *e)
 static void add_head(struct bench_load *l, const struct gguf_tensor *t)
 {
 	l->head_bytes = (double)t->bytes;
-	l->screen_bytes = (double)head_bytes(t->rows, t->cols, 1);
+	l->screen_bytes = (double)head_reads(t->rows, t->cols);
 	l->head = t->type;
 }
 

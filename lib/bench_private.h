@@ -9,7 +9,7 @@
 struct bench_load {
 	double bytes, head_bytes, products;
 	double dense_bytes;       /* in place of bytes, where weights are loaded dense */
-	double screen_bytes;      /* of the head's screen */
+	double screen_bytes;      /* of the head's screen, that are read each time */
 	enum dtype weights, head; /* the type of most bytes; of the head */
 };
 

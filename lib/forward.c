@@ -604,9 +604,8 @@ static void screened_rows(void *arg, int i, int count)
 		head_limit(s->screen, k, r, s->want, s->logits + r * vocab, scratch);
 	threads_barrier(s->f->pool);
 	while (next_blocks(s->screen, &s->taken[1], &a, &b))
-		for (; a < b; a++)
-			for (size_t r = 0; r < s->rows; r++)
-				head_settle(s->screen, k, r, a, s->logits + r * vocab, scratch);
+		for (size_t r = 0; r < s->rows; r++)
+			head_settle(s->screen, k, r, a, b, s->logits + r * vocab, scratch);
 }
 
 void forward_screened(struct forward *f, struct head *screen, size_t first, size_t rows,
@@ -623,7 +622,7 @@ static void fill_rows(void *arg, int i, int count)
 	struct screened *s = arg;
 	size_t a, b;
 
-	threads_split(s->screen->w->rows, 1, i, count, &a, &b);
+	threads_split(s->screen->w->rows, HEAD_STEP, i, count, &a, &b);
 	head_fill(s->screen, s->f->kern, a, b, s->f->scratch + (size_t)i * KERNELS_SCRATCH);
 }
 

@@ -127,7 +127,7 @@ uint64_t plan_screen(const struct weights *w, const struct plan_options *o)
 
 	if (t && o->device_layers > w->n_layer)
 		return 0;
-	return o->screen && t && head_screens(t->type)
+	return o->screen && t && head_screens(t->type) && t->cols <= HEAD_WIDEST
 	           ? head_bytes(t->rows, t->cols, o->logits_rows)
 	           : 0;
 }

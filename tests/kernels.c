@@ -638,56 +638,85 @@ static int vectors_all(void)
 	return ok;
 }
 
-/* Codes and factors of all sizes, and the greatest. */
-static void screen_rows(uint8_t *rows, size_t n, size_t k)
+/* Strips with codes and factors of all sizes, and the greatest. */
+static void screen_strips(uint8_t *strips, size_t n, size_t k)
 {
-	uint8_t code[SCREEN_GROUP];
+	size_t padded = screen_padded(k), blocks = screen_blocks(k);
+	uint8_t *codes = take(SCREEN_ROWS * padded), *factors = take(SCREEN_ROWS * blocks);
 
-	for (size_t r = 0; r < n; r++, rows += screen_row_bytes(k)) {
-		for (size_t g = 0; g < screen_padded(k) / SCREEN_GROUP; g++) {
-			for (size_t i = 0; i < SCREEN_GROUP; i++)
-				code[i] = (uint8_t)(k % 3 ? 1 + below(63) : k % 2 ? 1 : 63);
-			screen_pack(rows + g * SCREEN_GROUP_BYTES, code);
-		}
-		for (size_t i = 0; i < screen_padded(k) / SCREEN_BLOCK; i++)
-			rows[screen_factors(k) + i] = (uint8_t)(k % 3 ? below(256) : 255);
+	for (size_t s = 0; s < n; s++) {
+		for (size_t i = 0; i < SCREEN_ROWS * padded; i++)
+			codes[i] = (uint8_t)(k % 3 ? 1 + below(63) : k % 2 ? 1 : 63);
+		for (size_t i = 0; i < SCREEN_ROWS * blocks; i++)
+			factors[i] = (uint8_t)(k % 3 ? below(256) : 255);
+		screen_pack_strip(strips + s * screen_strip_bytes(k), codes, factors, k);
 	}
+	free(codes);
+	free(factors);
 }
 
-/* Rows to the screen's 6 bits and their products, with -128 and 127 everywhere too. */
+/* A row to 6 bits. */
+static int screen_row_check(size_t k)
+{
+	size_t padded = screen_padded(k), blocks = screen_blocks(k);
+	float *w = take(k * sizeof *w), f[8];
+	uint8_t *codes = take(padded), *factors = take(blocks);
+	struct guarded g, h;
+	uint8_t *got = guarded_new(&g, padded), *got_factors = guarded_new(&h, blocks);
+
+	hard_vector(w, k, k);
+	ref->screen_row(w, k, codes, factors, f, f + 1, f + 3);
+	now->screen_row(w, k, got, got_factors, f + 4, f + 5, f + 7);
+	int ok = !memcmp(got, codes, padded) && !memcmp(got_factors, factors, blocks) &&
+	         same(f + 4, f, 4);
+	ok &= guarded_free(&g, padded) & guarded_free(&h, blocks);
+	free(w);
+	free(codes);
+	free(factors);
+	return ok;
+}
+
+/* Products of strips, which end where memory does, with -128 and 127 everywhere too. */
+static int screen_dots_check(size_t k)
+{
+	size_t padded = screen_padded(k), n = 1 + k % 3, rows = n * SCREEN_ROWS;
+	size_t bytes = n * screen_strip_bytes(k);
+	int8_t *x = take(2 * padded);
+	int32_t *sum = take(screen_blocks(k) * sizeof *sum);
+	struct kernel_screened in = {x, x + padded, sum};
+	float *want = take(rows * sizeof *want), last[2];
+	struct edge strips, bits;
+	struct guarded g;
+	float *dots = guarded_new(&g, rows * sizeof *dots);
+
+	screen_strips(edge_new(&strips, bytes), n, k);
+	for (size_t i = 0; i < 2 * padded; i++)
+		x[i] = (int8_t)(k % 5 ? (int)below(256) - 128 : k % 2 ? -128 : 127);
+	for (size_t i = 0; i < padded; i++)
+		sum[i / SCREEN_BLOCK] += 256 * x[i] + x[padded + i];
+	ref->screen_dots(strips.at, n, k, &in, want);
+	now->screen_dots(strips.at, n, k, &in, dots);
+	int ok = same(dots, want, rows) & guarded_free(&g, rows * sizeof *dots);
+	edge_new(&bits, screen_last_bytes(k));
+	for (size_t i = 0; i < screen_last_bytes(k); i++)
+		bits.at[i] = (uint8_t)(k % 3 ? below(256) : k % 2 ? 0 : 255);
+	last[0] = ref->screen_last(bits.at, k, &in);
+	last[1] = now->screen_last(bits.at, k, &in);
+	ok &= same(last + 1, last, 1);
+	edge_free(&bits);
+	edge_free(&strips);
+	free(x);
+	free(sum);
+	free(want);
+	return ok;
+}
+
 static int screen_all(void)
 {
 	int ok = 1;
 
-	for (size_t k = 1; k < 1100 && ok; k += 1 + k / 20) {
-		size_t padded = screen_padded(k), bytes = screen_row_bytes(k), n = 1 + k % 9;
-		float *w = take(k * sizeof *w), f[6], dots[18];
-		uint8_t *rows = take(n * bytes);
-		int8_t *x = take(2 * padded);
-		int32_t *excess = take(padded);
-		struct kernel_screened in = {x, x + padded, excess};
-		struct guarded g;
-		uint8_t *row = guarded_new(&g, bytes);
-
-		hard_vector(w, k, k);
-		ref->screen_row(w, k, rows, f, f + 1, f + 2);
-		now->screen_row(w, k, row, f + 3, f + 4, f + 5);
-		ok = !memcmp(row, rows, bytes) && same(f + 3, f, 3);
-		ok &= guarded_free(&g, bytes);
-		screen_rows(rows, n, k);
-		for (size_t i = 0; i < 2 * padded; i++)
-			x[i] = (int8_t)(k % 5 ? (int)below(256) - 128 : k % 2 ? -128 : 127);
-		memset(excess, 0, padded);
-		for (size_t i = 0; i < padded; i++)
-			excess[i / 4] += 32 * (256 * x[i] + x[padded + i]);
-		ref->screen_dots(rows, n, k, &in, dots);
-		now->screen_dots(rows, n, k, &in, dots + 9);
-		ok &= same(dots + 9, dots, n);
-		free(w);
-		free(rows);
-		free(x);
-		free(excess);
-	}
+	for (size_t k = 1; k < 1100 && ok; k += 1 + k / 20)
+		ok = screen_row_check(k) && screen_dots_check(k);
 	return ok;
 }
 

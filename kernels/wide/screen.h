@@ -12,7 +12,7 @@
 #include "vector.h"
 
 struct losses {
-	w16 miss, all;
+	w16 miss, rough, all;
 };
 
 /* At most SCREEN_BLOCK values to codes. */
@@ -29,32 +29,36 @@ static inline void screen_block(uint8_t *code, const float *w, size_t n, float u
 		q = v16_min(v16_max(q, least), most);
 		b16_store(code + i, i16_to_i8(i16_round(v16_add(q, v16_set(32)))));
 		l->miss = w16_add_square(l->miss, v16_sub(x, v16_mul(q, v16_set(unit))));
+		/* with the last bit of the code, 32 + q, counted as a half */
+		q = v16_sub(v16_mul(v16_add(q, v16_set(32)), v16_set(0.5f)), v16_set(0.25f));
+		q = v16_sub(v16_add(q, magic), magic);
+		q = v16_sub(v16_add(q, q), v16_set(31.5f));
+		q = v16_sub(x, v16_mul(q, v16_set(unit)));
+		if (i + 16 > n)
+			q = v16_between(q, 0, n - i, v16_zero());
+		l->rough = w16_add_square(l->rough, q);
 		l->all = w16_add_square(l->all, x);
 	}
 }
 
-static void screen_row(const float *w, size_t k, uint8_t *row, float *scale, float *lost,
-                       float *norm)
+static void screen_row(const float *w, size_t k, uint8_t *codes, uint8_t *factors, float *scale,
+                       float lost[2], float *norm)
 {
 	float max = largest_abs(w, k), s = max / (255.0f * SCREEN_MOST);
 	float per_unit = max > 0 ? 255.0f / max : 0;
-	uint8_t code[SCREEN_GROUP], *factor = row + screen_factors(k);
-	struct losses l = {w16_zero(), w16_zero()};
+	struct losses l = {w16_zero(), w16_zero(), w16_zero()};
 
-	memset(factor, 0, screen_row_bytes(k) - screen_factors(k));
-	for (size_t g = 0; g < k; g += SCREEN_GROUP, row += SCREEN_GROUP_BYTES) {
-		memset(code, 32, sizeof code);
-		for (size_t b = g; b < k && b < g + SCREEN_GROUP; b += SCREEN_BLOCK) {
-			size_t n = b + SCREEN_BLOCK < k ? SCREEN_BLOCK : k - b;
-			float m = screen_factor(largest_abs(w + b, n), per_unit);
+	for (size_t b = 0; b < k; b += SCREEN_BLOCK) {
+		size_t n = b + SCREEN_BLOCK < k ? SCREEN_BLOCK : k - b;
+		float m = screen_factor(largest_abs(w + b, n), per_unit);
 
-			factor[b / SCREEN_BLOCK] = (uint8_t)m;
-			screen_block(code + (b - g), w + b, n, s * m, &l);
-		}
-		screen_pack(row, code);
+		factors[b / SCREEN_BLOCK] = (uint8_t)m;
+		screen_block(codes + b, w + b, n, s * m, &l);
 	}
+	memset(codes + k, 32, screen_padded(k) - k);
 	*scale = s;
-	*lost = (float)sqrt(w16_sum(l.miss));
+	lost[0] = (float)sqrt(w16_sum(l.miss));
+	lost[1] = (float)sqrt(w16_sum(l.rough));
 	*norm = (float)sqrt(w16_sum(l.all));
 }
 

@@ -1,34 +1,55 @@
 /*
- * Products of the head's screen, row by row, for sets that do not keep factors as floats.  Included
- * behind lanes.h and what adds one block: block 0..3 of a group and the values at i, times factor:
+ * Products of the head's screen.  Included behind lanes.h and what multiplies a block of 64
+ *columns:
  *
- *	v16 add_block(v16 sum, const uint8_t *group, int block, const struct kernel_screened *x,
- *	              size_t i, uint8_t factor)
+ *	upper(block, h, l, sum)  of a strip: 4 times the upper bits, less 63, times 256 h + l,
+ *	                         added as integers, then float32 (v16, a lane per row)
+ *	last_bits(last, h, l)    of a row: the sum of those whose bit is set (int32_t)
  */
 #ifndef WIDE_SCREEN_DOTS_H
 #define WIDE_SCREEN_DOTS_H
 
-static inline v16 add_group(v16 sum, const uint8_t *group, const struct kernel_screened *x,
-                            size_t i, const uint8_t *factor)
+#include <math.h>
+
+static inline v16 strip_dots(const uint8_t *strip, size_t k, const struct kernel_screened *x)
 {
-	sum = add_block(sum, group, 0, x, i, factor[0]);
-	sum = add_block(sum, group, 1, x, i + 64, factor[1]);
-	sum = add_block(sum, group, 2, x, i + 128, factor[2]);
-	return add_block(sum, group, 3, x, i + 192, factor[3]);
+	const uint8_t *factors = strip + screen_factors(k);
+	v16 sum = v16_zero();
+
+	for (size_t b = 0, c = 0; b < screen_blocks(k); b++, c += SCREEN_BLOCK) {
+		v16 dots =
+		    upper(strip + b * SCREEN_BLOCK_BYTES, x->high + c, x->low + c, x->sum[b]);
+
+		sum = v16_fma(dots, v16_u8(b16_load(factors + b * SCREEN_ROWS)), sum);
+	}
+	return sum;
 }
 
-static void screen_dots(const uint8_t *rows, size_t n, size_t k, const struct kernel_screened *x,
+static void screen_dots(const uint8_t *strips, size_t n, size_t k, const struct kernel_screened *x,
                         float *out)
 {
-	for (size_t r = 0; r < n; r++, rows += screen_row_bytes(k)) {
-		const uint8_t *factors = rows + screen_factors(k);
-		v16 sum = v16_zero();
+	for (size_t i = 0; i < n; i++)
+		v16_store(out + i * SCREEN_ROWS,
+		          strip_dots(strips + i * screen_strip_bytes(k), k, x));
+}
 
-		for (size_t g = 0; g < screen_padded(k) / SCREEN_GROUP; g++)
-			sum = add_group(sum, rows + g * SCREEN_GROUP_BYTES, x, g * SCREEN_GROUP,
-			                factors + 4 * g);
-		out[r] = v16_sum(sum);
+static float screen_last(const uint8_t *last, size_t k, const struct kernel_screened *x)
+{
+	const uint8_t *factors = last + screen_bits(k);
+	float sum = 0;
+
+	for (size_t b = 0, c = 0; b < screen_blocks(k); b++, c += SCREEN_BLOCK) {
+		int32_t t = 2 * last_bits(last + 8 * b, x->high + c, x->low + c) - x->sum[b];
+
+		sum = fmaf((float)t, (float)factors[b], sum);
 	}
+	return sum;
+}
+
+static void wide_screen_init(struct kernels *k)
+{
+	k->screen_dots = screen_dots;
+	k->screen_last = screen_last;
 }
 
 #endif
