@@ -223,7 +223,7 @@ check-cuda: all tests
 	@scripts/cuda-tests "$(BUILD)"
 
 bench: all
-	$(BUILD)/bitnet-bench --shape 2b-4t --head full,screened -d 0,4096
+	$(BUILD)/bitnet-bench --shape 2b-4t --head full,screened --load mmap,dense -d 0,4096
 
 # What an allocation costs, beside glibc and the allocators of scripts/packages bench.
 bench-memory: all $(BENCHES)

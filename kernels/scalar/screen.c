@@ -38,7 +38,8 @@ static void screen_row(const float *w, size_t k, uint8_t *codes, uint8_t *factor
 			float d = w[i] - n * unit;
 			codes[i] = (uint8_t)(32 + (int)n);
 			miss[i % 16] += (double)d * (double)d;
-			d = w[i] - (2 * (float)((32 + (int)n) / 2) - 31.5f) * unit;
+			int upper = (32 + (int)n) >> 1; /* the code without its last bit */
+			d = w[i] - (2 * (float)upper - 31.5f) * unit;
 			rough[i % 16] += (double)d * (double)d;
 			all[i % 16] += (double)w[i] * (double)w[i];
 		}
