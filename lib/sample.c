@@ -75,13 +75,33 @@ int sample_penalties(const struct sample_options *o)
 	       (o->repeat_penalty != 1 || o->frequency_penalty != 0 || o->presence_penalty != 0);
 }
 
+/* Logits that are looked at together: hardly ever is one of them greater than all before. */
+#define STEP 16
+
+static int any_above(const float v[STEP], float limit)
+{
+	int above = 0;
+
+	for (int i = 0; i < STEP; i++)
+		above |= v[i] > limit;
+	return above;
+}
+
 static int32_t greatest(const float *logits, uint32_t n)
 {
 	uint32_t best = 0;
+	float most = logits[0];
 
-	for (uint32_t i = 1; i < n; i++)
-		if (logits[i] > logits[best])
+	for (uint32_t i = 0; i < n; i++) {
+		if (i % STEP == 0 && n - i >= STEP && !any_above(logits + i, most)) {
+			i += STEP - 1;
+			continue;
+		}
+		if (logits[i] > most) {
+			most = logits[i];
 			best = i;
+		}
+	}
 	return (int32_t)best;
 }
 
@@ -125,11 +145,16 @@ static size_t select_top(struct sampler *s, const float *logits, size_t k)
 	if (k < n) {
 		for (size_t i = k / 2; i-- > 0;)
 			sift_down(c, k, i);
-		for (size_t i = k; i < n; i++)
+		for (size_t i = k; i < n; i++) {
+			if (i % STEP == 0 && n - i >= STEP && !any_above(logits + i, c[0].logit)) {
+				i += STEP - 1;
+				continue;
+			}
 			if (logits[i] > c[0].logit) {
 				c[0] = (struct sample_candidate){logits[i], (int32_t)i};
 				sift_down(c, k, 0);
 			}
+		}
 	}
 	qsort(c, k, sizeof *c, compare);
 	return k;

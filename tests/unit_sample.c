@@ -40,6 +40,35 @@ static void temperature_zero_takes_the_greatest(void)
 	CHECK_INT(sample_token(&s, logits, NULL, 0), 2);
 }
 
+/* Any number of logits, among which many are equal or -INFINITY, beside a plain scan. */
+static void the_greatest_of_any_number_are_found(void)
+{
+	uint32_t x = 1;
+
+	for (uint32_t n = 1; n <= 200; n++) {
+		struct sample_logprob top[5];
+		struct sampler s;
+		uint32_t best = 0;
+
+		for (uint32_t i = 0; i < n; i++) {
+			x = x * 1664525 + 1013904223;
+			logits[i] = x >> 30 ? (float)(x >> 28 & 7) - 3 : -INFINITY;
+			best = logits[i] > logits[best] ? i : best;
+		}
+		sample_init(&s, &(struct sample_options){.temperature = 0}, n, &region);
+		CHECK_INT(sample_token(&s, logits, NULL, 0), (int)best);
+		sample_logprobs(&s, logits, 5, top);
+		for (int k = 0; k < 5 && k < (int)n; k++) {
+			uint32_t before = 0, id = (uint32_t)top[k].id;
+
+			for (uint32_t i = 0; i < n; i++)
+				before +=
+				    logits[i] > logits[id] || (i < id && logits[i] == logits[id]);
+			CHECK_INT(before, (uint32_t)k);
+		}
+	}
+}
+
 /* How often each token is drawn in n draws. */
 static void draw(struct sample_options o, int n, int *count)
 {
@@ -182,6 +211,7 @@ int main(void)
 	if (arena_init(&region, MEM_ACTIVATION, "sampler", 2 * arena_round(N * 8), NULL))
 		return 1;
 	RUN(temperature_zero_takes_the_greatest);
+	RUN(the_greatest_of_any_number_are_found);
 	RUN(draws_follow_the_distribution);
 	RUN(each_cut_keeps_what_it_should);
 	RUN(the_greatest_alone_give_the_same_token);
