@@ -196,7 +196,8 @@ struct kernels {
 	 * are added as integers, rounded to float32, times m, fused, in ascending order. */
 	void (*screen_dots)(const uint8_t *strips, size_t n, size_t k,
 	                    const struct kernel_screened *x, float *out);
-	/* What the last bits of a row add to that: the sum of m (2 bit - 1) x, likewise. */
+	/* What the last bits of a row add to that: the sum of m (2 bit - 1) x, likewise, but in
+	 * four sums, of every fourth 64 columns: (0 + 2) + (1 + 3). */
 	float (*screen_last)(const uint8_t *last, size_t k, const struct kernel_screened *x);
 
 	/* What this machine gives at best, for shares of it.  Reads n bytes (a multiple of 4096)

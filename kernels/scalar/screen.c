@@ -83,16 +83,16 @@ static void screen_dots(const uint8_t *strips, size_t n, size_t k, const struct 
 static float screen_last(const uint8_t *last, size_t k, const struct kernel_screened *x)
 {
 	const uint8_t *factors = last + screen_bits(k);
-	float sum = 0;
+	float sum[4] = {0};
 
 	for (size_t b = 0; b < screen_blocks(k); b++) {
 		int32_t t = 0;
 
 		for (size_t i = b * SCREEN_BLOCK; i < (b + 1) * SCREEN_BLOCK; i++)
 			t += (last[i / 8] >> i % 8 & 1 ? 1 : -1) * (256 * x->high[i] + x->low[i]);
-		sum = fmaf((float)t, (float)factors[b], sum);
+		sum[b % 4] = fmaf((float)t, (float)factors[b], sum[b % 4]);
 	}
-	return sum;
+	return (sum[0] + sum[2]) + (sum[1] + sum[3]);
 }
 
 void scalar_screen_init(struct kernels *k)

@@ -36,14 +36,14 @@ static void screen_dots(const uint8_t *strips, size_t n, size_t k, const struct 
 static float screen_last(const uint8_t *last, size_t k, const struct kernel_screened *x)
 {
 	const uint8_t *factors = last + screen_bits(k);
-	float sum = 0;
+	float sum[4] = {0}; /* four, which wait less for each other */
 
 	for (size_t b = 0, c = 0; b < screen_blocks(k); b++, c += SCREEN_BLOCK) {
 		int32_t t = 2 * last_bits(last + 8 * b, x->high + c, x->low + c) - x->sum[b];
 
-		sum = fmaf((float)t, (float)factors[b], sum);
+		sum[b % 4] = fmaf((float)t, (float)factors[b], sum[b % 4]);
 	}
-	return sum;
+	return (sum[0] + sum[2]) + (sum[1] + sum[3]);
 }
 
 static void wide_screen_init(struct kernels *k)
