@@ -506,7 +506,7 @@ static int answer_lines(struct run *r, struct err *e)
 }
 
 /* Whether so much is to be said that a copy which is read faster pays: making it costs about as
- * much as reading what it stands for 16 times. */
+ * much as reading what it stands for 8 to 16 times. */
 static int says_much(void)
 {
 	return o.n < 0 || o.n >= 64;
@@ -519,16 +519,18 @@ static int head_pays(void)
 }
 
 /* auto: dense where that was measured to be faster. */
-static int choose_load(const struct run *r, struct session_options *so, struct err *e)
+static void choose_load(const struct run *r, struct session_options *so)
 {
 	const struct kernels *k = kernels_get(o.kernel);
-	double ratio;
+	double ratio = INFINITY;
+	struct err why = {0};
 
 	/* A kernel set that does not exist is told by the session. */
 	if (!o.load_auto || !says_much() || !k || (o.device && strcmp(o.device, "cpu") != 0))
-		return 0;
-	if (dense_ratio(&ratio, &r->gguf, k, so->plan.threads, e))
-		return -1;
+		return;
+	/* What cannot be measured is not chosen: the model may fit all the same. */
+	if (dense_ratio(&ratio, &r->gguf, k, so->plan.threads, &why) && o.verbose)
+		fprintf(stderr, "bitnet-run: %s: dense weights: %s\n", o.model, why.text);
 	if (ratio < DENSE_PAYS)
 		so->plan.load = WEIGHTS_DENSE;
 	if (o.verbose && isfinite(ratio))
@@ -536,7 +538,6 @@ static int choose_load(const struct run *r, struct session_options *so, struct e
 		        "bitnet-run: %s: products with dense weights take %.0f %% of the time: "
 		        "loaded %s\n",
 		        o.model, 100 * ratio, plan_load_name(so->plan.load));
-	return 0;
 }
 
 /* On the first device that can do it; else, when that is allowed, on the host. */
@@ -595,8 +596,8 @@ static int open_session(struct run *r, struct err *e)
 		               (long long)o.i2s_group);
 	if (o.ctx < 0)
 		so.plan.ctx = PLAN_CTX_ALL;
-	if (vocab_plan(&r->gguf, &so.vocab_bytes, e) || choose_load(r, &so, e) ||
-	    open_somewhere(r, &so, e))
+	choose_load(r, &so);
+	if (vocab_plan(&r->gguf, &so.vocab_bytes, e) || open_somewhere(r, &so, e))
 		return -1;
 	uint32_t trained = session_arch(r->session)->n_ctx;
 	if (session_ctx(r->session) > trained) {

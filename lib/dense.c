@@ -1,6 +1,6 @@
 #include "dense.h"
 
-#include <stdlib.h>
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -99,28 +99,19 @@ static int open_trial(struct trial *t, uint64_t bytes, const struct kernels *k, 
 	return 0;
 }
 
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* Medians of both, in turns. */
+/* The shortest times of both, in turns. */
 static double measure(struct trial *t)
 {
-	double s[2][ROUNDS];
+	double best[2] = {INFINITY, INFINITY};
 
 	for (int i = 0; i < ROUNDS; i++)
 		for (t->which = 0; t->which < 2; t->which++) {
 			double start = clock_now();
 
 			threads_run(t->pool, multiply, t);
-			s[t->which][i] = clock_now() - start;
+			best[t->which] = fmin(best[t->which], clock_now() - start);
 		}
-	for (int i = 0; i < 2; i++)
-		qsort(s[i], ROUNDS, sizeof(double), by_value);
-	return s[1][ROUNDS / 2] / s[0][ROUNDS / 2];
+	return best[1] / best[0];
 }
 
 int dense_ratio(double *ratio, const struct gguf *g, const struct kernels *k, int threads,

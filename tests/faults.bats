@@ -35,3 +35,14 @@ each_allocation_fails() {
 		grep -qi "$region" <<<"$seen" || { echo "$region: $seen"; return 1; }
 	done
 }
+
+@test "a measurement that finds no memory leaves the weights where they lie" {
+	bitnet-run --list-kernels | grep -qw vbmi || skip "nothing is measured on this CPU"
+	for n in {1..60}; do
+		BITNET_MEM_FAIL=$n run --separate-stderr bitnet-run -v --load=auto -t 1 \
+			-m tests/data/shakespeare.gguf -p Hi -n 64 --temp 0
+		[[ $stderr == *"dense weights: trial of dense weights: no memory for "* ]] && break
+	done
+	[ "$status" -eq 0 ]
+	[ "$output" = "$(bitnet-run -q -t 1 -m tests/data/shakespeare.gguf -p Hi -n 64 --temp 0)" ]
+}

@@ -31,6 +31,18 @@ static inline __m512i times3(__m512i v)
 	return _mm512_add_epi8(_mm512_add_epi8(v, v), v);
 }
 
+static inline __m512i times3_plus(__m512i v, __m512i w)
+{
+	return _mm512_add_epi8(times3(v), w);
+}
+
+/* seen, with bits set where a code is 3. */
+static inline __m512i seen_three(__m512i seen, __m512i codes)
+{
+	/* seen | codes & codes >> 1 */
+	return _mm512_ternarylogic_epi32(seen, codes, _mm512_srli_epi32(codes, 1), 0xf8);
+}
+
 /* Activations of a token in the order of the parts or digits: dealt_unit bytes a unit. */
 static inline size_t dealt_unit(const struct ternary_layout *l)
 {

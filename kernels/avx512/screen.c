@@ -9,15 +9,6 @@
 #include "../screen.h"
 #include "lanes.h"
 
-/* acc + codes times four numbers.  Written out, because compilers copy sums to and fro. */
-static inline __m512i products(__m512i acc, __m512i codes, const int8_t *x)
-{
-	__asm__("vpdpbusd %2%{1to16%}, %1, %0"
-	        : "+v"(acc)
-	        : "v"(codes), "m"(*(const int32_t *)(const void *)x));
-	return acc;
-}
-
 /* How far ahead strips are fetched into the second cache: they are read faster than the CPU fetches
  * ahead by itself. */
 #define FETCH_AHEAD 8192
@@ -43,10 +34,10 @@ static inline v16 upper(const uint8_t *block, const int8_t *high, const int8_t *
 		__m512i b = joined(_mm512_srli_epi16(four, 4), block + SCREEN_FIFTH + 8 * (j + 1));
 
 		fetch(block + 32 * j + FETCH_AHEAD);
-		h = products(h, a, high + 4 * j);
-		l = products(l, a, low + 4 * j);
-		h = products(h, b, high + 4 * j + 4);
-		l = products(l, b, low + 4 * j + 4);
+		h = i16_add_fours(h, a, high + 4 * j);
+		l = i16_add_fours(l, a, low + 4 * j);
+		h = i16_add_fours(h, b, high + 4 * j + 4);
+		l = i16_add_fours(l, b, low + 4 * j + 4);
 	}
 	fetch(block + SCREEN_FIFTH + FETCH_AHEAD);
 	fetch(block + SCREEN_FIFTH + 64 + FETCH_AHEAD);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "../avx512/avx512.h"
+#include "../avx512/codes.h"
 #include "../avx512/lanes.h"
 #include "../sets.h"
 #include "../strips.h"
@@ -62,15 +63,6 @@ static inline __m512i code(const struct digits *d, unsigned j)
 	return _mm512_and_si512(v, _mm512_set1_epi8(3));
 }
 
-/* sums + codes times four activations.  Written out, because compilers copy sums to and fro. */
-static inline __m512i add(__m512i sums, __m512i codes, const int8_t *x)
-{
-	__asm__("vpdpbusd %2%{1to16%}, %1, %0"
-	        : "+v"(sums)
-	        : "v"(codes), "m"(*(const int32_t *)(const void *)x));
-	return sums;
-}
-
 /* By value, not by address: compilers keep these in registers. */
 struct sums {
 	__m512i first, a, b, c, d;
@@ -81,11 +73,11 @@ static inline struct sums sums_add(struct sums s, const uint8_t *p, const int8_t
 {
 	struct digits w = digits(_mm512_loadu_si512(p), t);
 
-	s.first = add(s.first, w.first, x);
-	s.a = add(s.a, _mm512_and_si512(w.others, _mm512_set1_epi8(3)), x + 4);
-	s.b = add(s.b, _mm512_and_si512(w.others, _mm512_set1_epi8(12)), x + 8);
-	s.c = add(s.c, _mm512_and_si512(w.others, _mm512_set1_epi8(48)), x + 12);
-	s.d = add(s.d, _mm512_and_si512(w.others, _mm512_set1_epi8((char)192)), x + 16);
+	s.first = i16_add_fours(s.first, w.first, x);
+	s.a = i16_add_fours(s.a, _mm512_and_si512(w.others, _mm512_set1_epi8(3)), x + 4);
+	s.b = i16_add_fours(s.b, _mm512_and_si512(w.others, _mm512_set1_epi8(12)), x + 8);
+	s.c = i16_add_fours(s.c, _mm512_and_si512(w.others, _mm512_set1_epi8(48)), x + 12);
+	s.d = i16_add_fours(s.d, _mm512_and_si512(w.others, _mm512_set1_epi8((char)192)), x + 16);
 	return s;
 }
 
@@ -158,7 +150,8 @@ tile(const uint8_t *p, size_t gap, const int8_t *x, size_t cols, size_t n, __m51
 
 #pragma GCC unroll 8
 				for (size_t t = 0; t < n; t++)
-					acc[t][s] = add(acc[t][s], one, x + t * STRIP_COLS + 4 * j);
+					acc[t][s] = i16_add_fours(acc[t][s], one,
+					                          x + t * STRIP_COLS + 4 * j);
 			}
 		}
 	}
@@ -173,9 +166,6 @@ static void tiles(const uint8_t *p, size_t gap, const int8_t *x, size_t cols, si
                   __m512i sums[TOKENS][2])
 {
 	switch (n) {
-	case 1:
-		tile(p, gap, x, cols, 1, sums);
-		break;
 	case 2:
 		tile(p, gap, x, cols, 2, sums);
 		break;
@@ -200,7 +190,7 @@ static size_t tile_of(size_t left)
 
 /* Activations in the order of their use, for each tile: 20 columns of each of its tokens, the next
  * 20, up to the end of the last block, where zeros stand behind the last column. */
-static void deal(int8_t *out, const struct kernel_input *x, size_t cols)
+static void deal_tiles(int8_t *out, const struct kernel_input *x, size_t cols)
 {
 	for (size_t t = 0, n; t < x->n; t += n, out += n * cols) {
 		n = tile_of(x->n - t);
@@ -254,7 +244,7 @@ void vbmi_mul_strips(const struct kernel_mat *w, const struct kernel_input *x, s
 		to[t].sum = x->sum[t];
 		kernel_factor(w->scale, x->scale[t], &to[t].hi, &to[t].lo);
 	}
-	deal(scratch, x, cols);
+	deal_tiles(scratch, x, cols);
 	if (x->n == 1)
 		one_token(p, n, scratch, cols, to, row0);
 	else if (n)
@@ -285,11 +275,6 @@ void vbmi_unpack(const struct kernel_mat *w, size_t k, size_t row, size_t rows, 
 /* Columns that are packed at a time: whole blocks and whole windows of avx512_unpack. */
 #define PACKED (256 * STRIP_DIGITS)
 
-static inline __m512i times3_plus(__m512i v, __m512i w)
-{
-	return _mm512_add_epi8(_mm512_add_epi8(_mm512_add_epi8(v, v), v), w);
-}
-
 /* 16 rows of I2_S.  Bits of the result are set where a code is 3. */
 static __m512i pack_strip(const struct kernel_mat *w, size_t row, uint8_t *out)
 {
@@ -310,9 +295,7 @@ static __m512i pack_strip(const struct kernel_mat *w, size_t row, uint8_t *out)
 			for (size_t j = 0; j < STRIP_DIGITS; j++) {
 				__m512i one = _mm512_loadu_si512(codes + 16 * i + 64 * j);
 
-				/* three | one & one >> 1 */
-				three = _mm512_ternarylogic_epi32(three, one,
-				                                  _mm512_srli_epi32(one, 1), 0xf8);
+				three = seen_three(three, one);
 				v = times3_plus(v, one);
 			}
 			_mm512_storeu_si512(out, v);

@@ -1,6 +1,5 @@
 /*
- * Products of the head's screen.  Included behind lanes.h and what multiplies a block of 64
- *columns:
+ * Products of the head's screen.  Included behind lanes.h and what multiplies a block:
  *
  *	upper(block, h, l, sum)  of a strip: 4 times the upper bits, less 63, times 256 h + l,
  *	                         added as integers, then float32 (v16, a lane per row)

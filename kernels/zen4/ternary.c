@@ -151,11 +151,6 @@ static int prepare(struct work *k, const struct kernel_input *x, size_t t0, size
 	return 1;
 }
 
-static inline __m512i times3_plus(__m512i v, __m512i w)
-{
-	return _mm512_add_epi8(times3(v), w);
-}
-
 /* Codes of the rows from row on, up to end, and their numbers.  Returns 0 when a code is 3. */
 static int unpack(struct work *k, const struct kernel_mat *w, size_t cols, size_t row, size_t end,
                   size_t c)
@@ -175,9 +170,7 @@ static int unpack(struct work *k, const struct kernel_mat *w, size_t cols, size_
 
 				for (size_t g = 0; g < 3; g++) {
 					v[g] = _mm512_loadu_si512(p + 64 * g);
-					/* bits of three = three | v & v >> 1 */
-					three = _mm512_ternarylogic_epi32(
-					    three, v[g], _mm512_srli_epi32(v[g], 1), 0xf8);
+					three = seen_three(three, v[g]);
 				}
 				n[s] = times3_plus(times3_plus(v[2], v[1]), v[0]);
 			}
